@@ -1,0 +1,138 @@
+"""Small text tokenizers made on the spot: the same vocabulary as a SentencePiece `.model` and as a
+`tokenizer.json`, so that both kinds give the same ids on ordinary text.
+
+The vocabulary is composed rather than trained: any size is exact, the result is the same on every
+machine and library version, and it takes milliseconds. Only the normalisation table (NFKC and
+whitespace, what released models use) is taken from SentencePiece's own trainer.
+"""
+
+import functools
+import io
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+
+_PUNCTUATION = ".,!?;:'-\"()[]«»“”’‘–—/&%+=*@#_$¡¿„"
+_LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ"
+_ACCENTS = "éèêëàâäáãåçñóòôöõúùûüíìîïßœæÉÈÀÁÂÄÇÑÓÖÚÜ"
+_WORDS = (
+    "the of and to in is you that it he was for on are as with his they at be this have from "
+    "or one had by word but not what all were we when your can said there use an each which "
+    "she do how their if will up other about out many then them these so some her would make "
+    "like him into time has look two more write go see number no way could people my than "
+    "first water been call who oil its now find long down day did get come made may part "
+    "hello world speak voice sound music sentence pocket small model listen river mountain "
+    "winter summer morning evening please thank quick brown fox jumps over lazy dog question "
+    "answer point three point Mr Mrs Dr le la les est une des pour dans avec bonjour monde "
+    "ich bin der die das und nicht sehr guten Tag hola mundo"
+)
+_BYTES_FROM = 512  # smaller vocabularies have no room for the 256 byte pieces
+
+
+def write_sentencepiece(path: str | Path, n_bins: int = 4000) -> Path:
+    """Write a SentencePiece unigram model with exactly `n_bins` pieces."""
+    from sentencepiece import sentencepiece_model_pb2 as schema
+
+    pieces, bytes_from, words_from = _vocabulary(n_bins)
+    model = schema.ModelProto()
+    for i, (text, score) in enumerate(pieces):
+        kind = schema.ModelProto.SentencePiece.NORMAL
+        if i == 0:
+            kind = schema.ModelProto.SentencePiece.UNKNOWN
+        elif i < bytes_from:
+            kind = schema.ModelProto.SentencePiece.CONTROL
+        elif i < words_from:
+            kind = schema.ModelProto.SentencePiece.BYTE
+        model.pieces.add(piece=text, score=score, type=kind)
+    model.trainer_spec.model_type = schema.TrainerSpec.UNIGRAM
+    model.trainer_spec.vocab_size = n_bins
+    model.trainer_spec.byte_fallback = words_from > bytes_from
+    model.trainer_spec.unk_id, model.trainer_spec.bos_id, model.trainer_spec.eos_id = 0, 1, 2
+    model.trainer_spec.pad_id = -1
+    model.normalizer_spec.CopyFrom(_normalizer())
+    path = Path(path)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
+
+
+def write_tokenizer_json(path: str | Path, n_bins: int = 4000) -> Path:
+    """Write the same vocabulary as a `tokenizer.json`, normaliser and spaces included."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+    from tokenizers import pre_tokenizers as pre
+
+    pieces, bytes_from, words_from = _vocabulary(n_bins)
+    byte_fallback = words_from > bytes_from
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=byte_fallback))
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text, _ in pieces[:3]])
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Precompiled(_normalizer().precompiled_charsmap),
+            normalizers.Strip(),
+            normalizers.Replace(Regex(" {2,}"), " "),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    path = Path(path)
+    path.write_text(json.dumps(json.loads(tokenizer.to_str())), encoding="utf-8")
+    return path
+
+
+@functools.cache
+def _vocabulary(n_bins: int) -> tuple[list[tuple[str, float]], int, int]:
+    """(pieces with scores, index of the first byte piece, index of the first ordinary piece)."""
+    fixed = ["<unk>", "<s>", "</s>"]
+    byte_pieces = [f"<0x{b:02X}>" for b in range(256)] if n_bins >= _BYTES_FROM else []
+    count = n_bins - len(fixed) - len(byte_pieces)
+    ordinary = _ordinary_pieces()[:count]
+    if count < 1 or len(ordinary) < count:
+        raise ValueError(f"cannot compose a vocabulary of {n_bins} pieces")
+    # Odd scores make ties between two segmentations impossible; float32 is what a `.model` holds.
+    jitter = random.Random(f"pieces {n_bins}")
+    scores = [(9.0 if len(p) == 1 else 7.5 - 0.2 * len(p)) + jitter.random() for p in ordinary]
+    scored = [(p, -float(np.float32(score))) for p, score in zip(ordinary, scores, strict=True)]
+    pieces = [(p, 0.0) for p in fixed + byte_pieces] + scored
+    return pieces, len(fixed), len(fixed) + len(byte_pieces)
+
+
+@functools.cache
+def _ordinary_pieces() -> list[str]:
+    digits = "0123456789"
+    words = _WORDS.split()
+    pieces = ["▁", *_LETTERS[:26], *_PUNCTUATION[:8], *digits, *_LETTERS[26:], *_PUNCTUATION[8:]]
+    pieces += [*_ACCENTS, "...", "▁-", "'s", "ing", "ed", "er", "th", "qu", "▁1", "▁20"]
+    pieces += [f"▁{w}" for w in words] + [f"▁{w.capitalize()}" for w in words]
+    pieces += [w[:n] for w in words for n in range(2, len(w))]
+    maker = random.Random("syllables")
+    consonants, vowels = ["", *"bcdfghjklmnprstvwz", "sh", "ch", "st", "tr"], "aeiouy"
+    syllables = [a + v + b for a in consonants for v in vowels for b in consonants]
+    maker.shuffle(syllables)
+    pieces += [s for word in syllables for s in (word, f"▁{word}")]
+    return list(dict.fromkeys(pieces))
+
+
+@functools.cache
+def _normalizer():
+    """SentencePiece's own NFKC-and-whitespace table, from a throw-away training run."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as schema
+
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b c"] * 3),
+        model_writer=out,
+        vocab_size=8,
+        normalization_rule_name="nmt_nfkc",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return schema.ModelProto.FromString(out.getvalue()).normalizer_spec
