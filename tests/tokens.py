@@ -1,9 +1,10 @@
 """Small text tokenizers made on the spot: the same vocabulary as a SentencePiece `.model` and as a
 `tokenizer.json`, so that both kinds give the same ids on ordinary text.
 
-The vocabulary is composed rather than trained: any size is exact, the result is the same on every
-machine and library version, and it takes milliseconds. Only the normalisation table (NFKC and
-whitespace, what released models use) is taken from SentencePiece's own trainer.
+Like the released ones: unigram, four special pieces, 256 byte pieces for unknown characters, text
+taken as it is (spaces and all). `nfkc=True` gives the other common kind, which normalises the text
+and squeezes spaces. The vocabulary is composed rather than trained: any size is exact, the result
+is the same on every machine and library version, and it takes milliseconds.
 """
 
 import functools
@@ -31,7 +32,7 @@ _WORDS = (
 _BYTES_FROM = 512  # smaller vocabularies have no room for the 256 byte pieces
 
 
-def write_sentencepiece(path: str | Path, n_bins: int = 4000) -> Path:
+def write_sentencepiece(path: str | Path, n_bins: int = 4000, nfkc: bool = False) -> Path:
     """Write a SentencePiece unigram model with exactly `n_bins` pieces."""
     from sentencepiece import sentencepiece_model_pb2 as schema
 
@@ -50,30 +51,27 @@ def write_sentencepiece(path: str | Path, n_bins: int = 4000) -> Path:
     model.trainer_spec.vocab_size = n_bins
     model.trainer_spec.byte_fallback = words_from > bytes_from
     model.trainer_spec.unk_id, model.trainer_spec.bos_id, model.trainer_spec.eos_id = 0, 1, 2
-    model.trainer_spec.pad_id = -1
-    model.normalizer_spec.CopyFrom(_normalizer())
+    model.trainer_spec.pad_id = 3
+    model.normalizer_spec.CopyFrom(_normalizer(nfkc))
     path = Path(path)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
 
 
-def write_tokenizer_json(path: str | Path, n_bins: int = 4000) -> Path:
-    """Write the same vocabulary as a `tokenizer.json`, normaliser and spaces included."""
+def write_tokenizer_json(path: str | Path, n_bins: int = 4000, nfkc: bool = False) -> Path:
+    """Write the same vocabulary as a `tokenizer.json`, treatment of spaces included."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
-    from tokenizers import pre_tokenizers as pre
 
     pieces, bytes_from, words_from = _vocabulary(n_bins)
     byte_fallback = words_from > bytes_from
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=byte_fallback))
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text, _ in pieces[:3]])
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Precompiled(_normalizer().precompiled_charsmap),
-            normalizers.Strip(),
-            normalizers.Replace(Regex(" {2,}"), " "),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text, _ in pieces[:4]])
+    steps = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    if nfkc:
+        table = normalizers.Precompiled(_normalizer(nfkc).precompiled_charsmap)
+        squeeze = normalizers.Replace(Regex(" {2,}"), " ")
+        steps = [table, normalizers.Strip(), squeeze, *steps]
+    tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.Replace("▁", " "),
@@ -90,7 +88,7 @@ def write_tokenizer_json(path: str | Path, n_bins: int = 4000) -> Path:
 @functools.cache
 def _vocabulary(n_bins: int) -> tuple[list[tuple[str, float]], int, int]:
     """(pieces with scores, index of the first byte piece, index of the first ordinary piece)."""
-    fixed = ["<unk>", "<s>", "</s>"]
+    fixed = ["<unk>", "<s>", "</s>", "<pad>"]
     byte_pieces = [f"<0x{b:02X}>" for b in range(256)] if n_bins >= _BYTES_FROM else []
     count = n_bins - len(fixed) - len(byte_pieces)
     ordinary = _ordinary_pieces()[:count]
@@ -121,8 +119,8 @@ def _ordinary_pieces() -> list[str]:
 
 
 @functools.cache
-def _normalizer():
-    """SentencePiece's own NFKC-and-whitespace table, from a throw-away training run."""
+def _normalizer(nfkc: bool):
+    """SentencePiece's own specification of a normaliser, from a throw-away training run."""
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2 as schema
 
@@ -131,7 +129,8 @@ def _normalizer():
         sentence_iterator=iter(["a b c"] * 3),
         model_writer=out,
         vocab_size=8,
-        normalization_rule_name="nmt_nfkc",
+        normalization_rule_name="nmt_nfkc" if nfkc else "identity",
+        remove_extra_whitespaces=nfkc,
         hard_vocab_limit=False,
         minloglevel=2,
     )
