@@ -1,0 +1,129 @@
+"""Key/value caches as explicit pytrees, and attention over them.
+
+Two caches share one contract, so a transformer does not know which one it runs on:
+`open(positions)` reserves room for T new entries and says what may attend to what,
+`put(layer, k, v)` stores a layer's entries and returns all keys and values to read,
+`close(positions)` moves on. Another cache for research is another class with these three methods.
+"""
+
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, lax
+
+EMPTY = -1  # position of a slot that holds nothing
+
+
+def bucket(need: int) -> int:
+    """Slots for at least `need` entries: 256, 384, 512, 768, ...: each size is a compilation."""
+    size = 256
+    while size < need:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
+    return size
+
+
+@struct.dataclass
+class KVCache:
+    """Grows along its slots and forgets nothing: the language model's cache.
+
+    All rows write to the same slots; a row's own history is told by `pos`, so rows of different
+    length live side by side and stale entries do no harm.
+    """
+
+    k: tuple[Array, ...]  # per layer [B, Hkv, S, D]
+    v: tuple[Array, ...]  # per layer [B, Hkv, S, D]
+    pos: Array  # [B, S] int32: position of the entry in each slot, EMPTY where there is none
+    cursor: Array  # [] int32: the next slot to write
+
+    @classmethod
+    def init(cls, layers: int, batch: int, heads: int, slots: int, width: int) -> "KVCache":
+        def empty() -> tuple[Array, ...]:
+            return tuple(jnp.zeros((batch, heads, slots, width)) for _ in range(layers))
+
+        return cls(empty(), empty(), jnp.full((batch, slots), EMPTY), jnp.zeros((), jnp.int32))
+
+    @property
+    def slots(self) -> int:
+        return self.pos.shape[1]
+
+    def open(self, positions: Array) -> tuple["KVCache", Array]:
+        pos = lax.dynamic_update_slice(self.pos, positions, (0, self.cursor))
+        return self.replace(pos=pos), visible(positions, pos)
+
+    def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "KVCache"]:
+        at = (0, 0, self.cursor, 0)
+        k = lax.dynamic_update_slice(self.k[layer], k, at)
+        v = lax.dynamic_update_slice(self.v[layer], v, at)
+        return k, v, self.replace(k=_put(self.k, layer, k), v=_put(self.v, layer, v))
+
+    def close(self, positions: Array) -> "KVCache":
+        # Padding stands on the right, so the next write covers it.
+        return self.replace(cursor=self.cursor + jnp.max(jnp.sum(positions >= 0, axis=1)))
+
+    def rewind(self, length: int | Array) -> "KVCache":
+        """Back to the first `length` slots; what came later is forgotten, not erased."""
+        kept = jnp.arange(self.slots) < length
+        return self.replace(
+            pos=jnp.where(kept, self.pos, EMPTY), cursor=jnp.asarray(length, jnp.int32)
+        )
+
+
+@struct.dataclass
+class WindowCache:
+    """Keeps the last `context - 1` entries: the codec's cache, of constant size."""
+
+    k: tuple[Array, ...]  # per layer [B, H, W, D]
+    v: tuple[Array, ...]  # per layer [B, H, W, D]
+    pos: Array  # [B, W] int32
+
+    @classmethod
+    def init(cls, layers: int, batch: int, heads: int, context: int, width: int) -> "WindowCache":
+        def empty() -> tuple[Array, ...]:
+            return tuple(jnp.zeros((batch, heads, context - 1, width)) for _ in range(layers))
+
+        return cls(empty(), empty(), jnp.full((batch, context - 1), EMPTY))
+
+    def open(self, positions: Array) -> tuple["WindowCache", Array]:
+        window = self.pos.shape[1]
+        pos = jnp.concatenate([self.pos, positions], axis=1)
+        kept = pos[:, pos.shape[1] - window :]
+        return self.replace(pos=kept), visible(positions, pos, window + 1)
+
+    def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "WindowCache"]:
+        k = jnp.concatenate([self.k[layer], k], axis=2)  # [B, H, W+T, D]
+        v = jnp.concatenate([self.v[layer], v], axis=2)
+        new = k.shape[2] - self.pos.shape[1]
+        cache = self.replace(
+            k=_put(self.k, layer, k[:, :, new:]), v=_put(self.v, layer, v[:, :, new:])
+        )
+        return k, v, cache
+
+    def close(self, positions: Array) -> "WindowCache":
+        del positions  # nothing to advance: the window always ends at the newest entry
+        return self
+
+
+def _put(items: tuple[Array, ...], index: int, item: Array) -> tuple[Array, ...]:
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def visible(query: Array, key: Array, context: int | None = None) -> Array:
+    """Causal mask from positions: [B, T] and [B, S] -> [B, 1, 1, T, S] (heads, group)."""
+    distance = query[:, :, None] - key[:, None, :]
+    mask = (key[:, None, :] >= 0) & (distance >= 0)
+    if context is not None:
+        mask &= distance < context
+    return mask[:, None, None]
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """q [B, T, H, D], k and v [B, Hkv, S, D] -> [B, T, H, D]; query heads share keys in groups."""
+    batch, time, heads, width = q.shape
+    groups = k.shape[1]
+    q = q.reshape(batch, time, groups, heads // groups, width)
+    q = q.transpose(0, 2, 3, 1, 4) * width**-0.5  # [B, Hkv, G, T, D]
+    logits = jnp.einsum("bkgtd,bksd->bkgts", q, k)
+    # A finite floor: a padding query that sees nothing gives garbage, never NaN.
+    logits = jnp.where(mask, logits, -1e30)
+    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+    out = jnp.einsum("bkgts,bksd->bkgtd", weights, v) / weights.sum(-1, keepdims=True)
+    return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, width)

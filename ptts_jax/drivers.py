@@ -1,0 +1,249 @@
+"""Host-side loops over the jitted step: prefill in blocks, one stream, blocks by scan, ragged batch.
+
+All of them give the same frames for the same (seed, text chunk, frame): noise is keyed by those
+three and nothing else. Knows arrays and token ids; no text, files or voices' names.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ptts_jax import generate
+from ptts_jax.attention import KVCache, bucket
+from ptts_jax.codec import decoder_state
+from ptts_jax.config import Config
+from ptts_jax.voices import Voice, open_cache
+
+Params = dict[str, Any]
+
+PREFILL_BLOCKS = (64, 16)  # few shapes to compile; a short text wastes at most 15 slots
+DECODE_BLOCKS = (8, 4, 2, 1)  # frames per call of the decoder
+SCAN_FRAMES = 16  # frames per call of the scanning drivers
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. Temperature is the variance of the noise."""
+
+    temperature: float = 0.3
+    steps: int = 1
+    noise_clamp: float | None = None
+    eos_threshold: float = -4.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One utterance for the language model: a text chunk in a voice."""
+
+    tokens: Sequence[int]
+    tail: int  # frames to go on after EOS
+    limit: int  # frames at most
+    index: int = 0  # of the chunk in its text: keys the noise
+    seed: int = 0
+
+
+def noise(sampling: Sampling, job: Job, frame: int, size: int) -> np.ndarray:
+    """The noise of one frame [size]: a function of (seed, chunk, frame) alone."""
+    std = np.float32(sampling.temperature**0.5)
+    if std == 0:
+        return np.zeros(size, np.float32)
+    bits = np.random.Philox(key=job.seed & (2**64 - 1), counter=[0, 0, job.index, frame])
+    rng = np.random.Generator(bits)
+    if sampling.noise_clamp is None:
+        return rng.standard_normal(size, np.float32) * std
+    kept = np.empty(0, np.float32)
+    while kept.size < size:  # a normal distribution cut at the clamp, by rejection
+        draw = rng.standard_normal(4 * size, np.float32) * std
+        kept = np.concatenate([kept, draw[np.abs(draw) <= sampling.noise_clamp]])
+    return kept[:size]
+
+
+def slots_for(voices: Sequence[Voice], jobs: Sequence[Job]) -> int:
+    """Cache slots that hold any of the jobs."""
+    need = max(v.length for v in voices) + PREFILL_BLOCKS[-1] + SCAN_FRAMES
+    need += max(len(j.tokens) for j in jobs) + max(j.limit for j in jobs)
+    return bucket(need)
+
+
+def start(
+    params: Params, config: Config, cache: KVCache, jobs: Sequence[Job], sampling: Sampling
+) -> generate.GenState:
+    """A state that has read the rows' texts; `cache` holds their voices."""
+    state = generate.begin(
+        params,
+        config,
+        sampling.steps,
+        cache,
+        np.array([j.tail for j in jobs], np.int32),
+        np.array([j.limit for j in jobs], np.int32),
+        np.float32(sampling.eos_threshold),
+    )
+    lengths = np.array([len(j.tokens) for j in jobs])
+    for at, size in prefill_blocks(int(lengths.max())):
+        tokens = np.zeros((len(jobs), size), np.int32)
+        for row, job in enumerate(jobs):
+            part = job.tokens[at : at + size]
+            tokens[row, : len(part)] = part
+        count = np.clip(lengths - at, 0, size).astype(np.int32)
+        state = generate.prefill_text(params, config, state, tokens, count)
+    return state
+
+
+def prefill_blocks(length: int) -> Iterator[tuple[int, int]]:
+    """(start, size) of the blocks that cover a length."""
+    large, small = PREFILL_BLOCKS
+    at = 0
+    while at < length:
+        size = large if length - at > large - small else small
+        yield at, size
+        at += size
+
+
+def latents(
+    params: Params,
+    config: Config,
+    voice: Voice,
+    jobs: Sequence[Job],
+    sampling: Sampling,
+    stop: threading.Event,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Frame by frame, job after job: (job number, latent [D])."""
+    slots = slots_for([voice], jobs)
+    cache = open_cache([voice], slots)
+    for number, job in enumerate(jobs):
+        state = start(params, config, cache, [job], sampling)
+        for frame in range(job.limit):
+            if stop.is_set():
+                return
+            draw = noise(sampling, job, frame, config.mimi.latent_dim)
+            state, out = generate.step(params, config, state, draw[None])
+            if not out.valid[0]:
+                break
+            yield number, np.asarray(out.latent[0])
+        cache = state.cache.rewind(voice.length)  # the voice is still in its first slots
+
+
+def stream(
+    params: Params,
+    config: Config,
+    voice: Voice,
+    jobs: Sequence[Job],
+    sampling: Sampling,
+    stop: threading.Event,
+) -> Iterator[np.ndarray]:
+    """Waveform blocks as they come: the language model runs in a thread ahead of the decoder."""
+    done = threading.Event()  # the consumer has gone
+    out: queue.Queue = queue.Queue()
+
+    def work() -> None:
+        try:
+            halted = _Either(stop, done)
+            for item in latents(params, config, voice, jobs, sampling, halted):
+                out.put(item)
+            out.put(None)
+        except BaseException as error:  # handed to the consumer, who raises it
+            out.put(error)
+
+    worker = threading.Thread(target=work, name="ptts-lm", daemon=True)
+    worker.start()
+    try:
+        yield from _decode_queue(params, config, out, stop)
+    finally:
+        done.set()
+        worker.join()
+
+
+class _Either:
+    """Set when any of the events is."""
+
+    def __init__(self, *events: threading.Event) -> None:
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(e.is_set() for e in self._events)
+
+
+def _decode_queue(
+    params: Params, config: Config, items: queue.Queue, stop: threading.Event
+) -> Iterator[np.ndarray]:
+    """First frame at once, then blocks that grow: speech ahead of its playing can wait."""
+    decoder, current, want = None, 0, 1
+    ready: list[np.ndarray] = []
+    while not stop.is_set():
+        item = items.get()
+        if isinstance(item, BaseException):
+            raise item
+        turn = item is None or item[0] != current  # the job's last frame has come
+        if not turn:
+            ready.append(item[1])
+        if turn or len(ready) >= want:
+            for size in _sizes(len(ready)):
+                block = np.stack(ready[:size])[None]  # [1, T, D]
+                del ready[:size]
+                decoder, wave = decode_block(params, config, decoder, block)
+                yield wave[0]
+            want = min(2 * want, DECODE_BLOCKS[0])
+        if item is None:
+            return
+        if turn:
+            decoder, current, ready = None, item[0], [item[1]]
+
+
+def _sizes(count: int) -> Iterator[int]:
+    for size in DECODE_BLOCKS:
+        while count >= size:
+            yield size
+            count -= size
+
+
+def decode_block(
+    params: Params, config: Config, decoder: Any, block: np.ndarray
+) -> tuple[Any, np.ndarray]:
+    """Latents [B, T, D] -> waveform; a new decoder (None) fades its first 5 ms in."""
+    fresh = decoder is None
+    if fresh:
+        decoder = decoder_state(config.mimi, block.shape[0])
+    decoder, wave = generate.decode(params, config, decoder, block)
+    wave = np.array(wave)
+    if fresh:
+        fade = config.mimi.sample_rate // 200
+        wave[:, :fade] *= np.linspace(0, 1, fade, dtype=np.float32)
+    return decoder, wave
+
+
+def batch(
+    params: Params,
+    config: Config,
+    voices: Sequence[Voice],
+    jobs: Sequence[Job],
+    sampling: Sampling,
+    stop: threading.Event,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> list[np.ndarray]:
+    """All jobs side by side, each in its own voice: scanned in blocks until every row has ended."""
+    state = start(params, config, open_cache(voices, slots_for(voices, jobs)), jobs, sampling)
+    decoder, waves, valid = None, [], []
+    longest = max(j.limit for j in jobs)
+    for at in range(0, longest, SCAN_FRAMES):
+        if stop.is_set():
+            break
+        frames = range(at, at + SCAN_FRAMES)
+        draws = [[noise(sampling, j, f, config.mimi.latent_dim) for j in jobs] for f in frames]
+        state, out = generate.scan_steps(params, config, state, np.array(draws))
+        block = jnp.swapaxes(out.latent, 0, 1)  # [B, N, D]
+        decoder, wave = decode_block(params, config, decoder, block)
+        waves.append(wave)
+        valid.append(np.asarray(out.valid).T)  # [B, N]
+        progress(at + SCAN_FRAMES)
+        if not valid[-1][:, -1].any():
+            break
+    if not waves:
+        return [np.zeros(0, np.float32) for _ in jobs]
+    counts = np.concatenate(valid, axis=1).sum(axis=1)
+    wave = np.concatenate(waves, axis=1)
+    return [wave[row, : n * config.mimi.frame_size] for row, n in enumerate(counts)]

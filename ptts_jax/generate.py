@@ -1,0 +1,144 @@
+"""Generation as one pure step over an explicit state, and the jitted functions that drive it.
+
+`begin` -> `prefill` (any number of blocks) -> `step` per frame, or `scan_steps` for a block of
+frames. Knows parameters, configs and arrays; no files, text, threads or clocks.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, lax
+
+from ptts_jax import codec, head, lm
+from ptts_jax.attention import KVCache
+from ptts_jax.codec import CodecState
+from ptts_jax.config import Config
+
+Params = dict[str, Any]
+
+MIN_FRAMES_BEFORE_EOS = 6  # some voices cross the threshold before they have spoken
+NO_EOS = -1
+
+
+@struct.dataclass
+class GenState:
+    """All that generation carries from frame to frame. Rows are independent utterances."""
+
+    cache: KVCache
+    position: Array  # [B] int32: next position in the sequence
+    latent: Array  # [B, D]: the latent to feed next, at first the BOS latent
+    frame: Array  # [] int32: frames generated so far
+    eos_frame: Array  # [B] int32: the frame at which the row's EOS came, NO_EOS before
+    tail: Array  # [B] int32: frames to go on after EOS
+    limit: Array  # [B] int32: frames at most
+    eos_threshold: Array  # [] logit
+    times: Array  # [steps, C]: the head's embedded times, constant
+
+    @property
+    def ended(self) -> Array:
+        """[B] bool: the row has given its last frame."""
+        after = (self.eos_frame != NO_EOS) & (self.frame >= self.eos_frame + self.tail)
+        return after | (self.frame >= self.limit)
+
+
+@struct.dataclass
+class Frame:
+    latent: Array  # [B, D], normalised as the language model sees it
+    eos_logit: Array  # [B]
+    valid: Array  # [B] bool: the frame belongs to the row's utterance
+
+
+def _begin(
+    params: Params,
+    config: Config,
+    steps: int,
+    cache: KVCache,
+    tail: Array,
+    limit: Array,
+    eos_threshold: Array,
+) -> GenState:
+    """The state before any text; `cache` holds each row's voice and its positions from 0 on."""
+    batch = tail.shape[0]
+    latent = jnp.broadcast_to(params["lm"]["bos"], (batch, config.mimi.latent_dim))
+    return GenState(
+        cache=cache,
+        position=jnp.max(cache.pos, axis=1) + 1,
+        latent=latent,
+        frame=jnp.zeros((), jnp.int32),
+        eos_frame=jnp.full((batch,), NO_EOS),
+        tail=tail,
+        limit=limit,
+        eos_threshold=eos_threshold,
+        times=head.schedule(params["lm"]["head"], config.flow_lm.flow, steps),
+    )
+
+
+def _prefill(params: Params, config: Config, state: GenState, x: Array, count: Array) -> GenState:
+    """Append embeddings x [B, T, d], of which the first count [B] of each row are meant."""
+    slot = jnp.arange(x.shape[1], dtype=jnp.int32)
+    positions = jnp.where(slot < count[:, None], state.position[:, None] + slot, -1)
+    _, cache = lm.backbone(params["lm"], config.flow_lm, x, state.cache, positions)
+    return state.replace(cache=cache, position=state.position + count)
+
+
+def _prefill_text(
+    params: Params, config: Config, state: GenState, tokens: Array, count: Array
+) -> GenState:
+    x = lm.embed_text(params["lm"], config.flow_lm, tokens)
+    return _prefill(params, config, state, x, count)
+
+
+def _step(params: Params, config: Config, state: GenState, noise: Array) -> tuple[GenState, Frame]:
+    """One frame for every row; noise [B, D] is already scaled to the temperature."""
+    p, c = params["lm"], config.flow_lm
+    x = lm.embed_latent(p, state.latent[:, None])  # [B, 1, d]
+    z, cache = lm.backbone(p, c, x, state.cache, state.position[:, None])
+    z = z[:, 0]
+    logit = lm.eos_logit(p, z)
+    latent = head.sample(p["head"], c.flow, z, noise, state.times)
+
+    fires = (logit > state.eos_threshold) & (state.frame >= MIN_FRAMES_BEFORE_EOS)
+    eos_frame = jnp.where((state.eos_frame == NO_EOS) & fires, state.frame, state.eos_frame)
+    state = state.replace(eos_frame=eos_frame)
+    frame = Frame(latent, logit, ~state.ended)
+    state = state.replace(
+        cache=cache, position=state.position + 1, latent=latent, frame=state.frame + 1
+    )
+    return state, frame
+
+
+def _scan_steps(
+    params: Params, config: Config, state: GenState, noise: Array
+) -> tuple[GenState, Frame]:
+    """noise [N, B, D] -> N frames, stacked in front."""
+    return lax.scan(lambda carry, n: _step(params, config, carry, n), state, noise)
+
+
+def _decode(
+    params: Params, config: Config, state: CodecState, latents: Array
+) -> tuple[CodecState, Array]:
+    """Normalised latents [B, T, D] -> waveform [B, T * frame_size]."""
+    latents = latents * params["lm"]["std"] + params["lm"]["mean"]
+    wave, state = codec.decode(params["codec"], config.mimi, latents, state)
+    return state, wave
+
+
+def _encode(
+    params: Params, config: Config, state: CodecState, wave: Array
+) -> tuple[CodecState, Array]:
+    """Waveform [B, T * frame_size] -> voice latents [B, T, inner]."""
+    latents, state = codec.encode(params["codec"], config.mimi, wave, state)
+    return state, latents
+
+
+# The state is donated: caches are updated in place, and a state is used once.
+begin = partial(jax.jit, static_argnames=("config", "steps"), donate_argnames="cache")(_begin)
+prefill = partial(jax.jit, static_argnames="config", donate_argnames="state")(_prefill)
+prefill_text = partial(jax.jit, static_argnames="config", donate_argnames="state")(_prefill_text)
+step = partial(jax.jit, static_argnames="config", donate_argnames="state")(_step)
+scan_steps = partial(jax.jit, static_argnames="config", donate_argnames="state")(_scan_steps)
+decode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_decode)
+encode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_encode)

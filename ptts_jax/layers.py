@@ -1,0 +1,88 @@
+"""The small building blocks: linear maps, norms, rotary positions.
+
+Shapes: B batch, T time, S cache slots, H heads, D head width, C channels.
+Knows nothing of caches, models or files.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+
+def weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
+    """A linen parameter that may have been replaced by a quantised one (not shape-checked here)."""
+    if module.has_variable("params", name):
+        return module.get_variable("params", name)
+    return module.param(name, _fan_in_normal, shape)
+
+
+def dot(x: Array, w: Array, b: Array | None) -> Array:
+    y = jax.lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
+    return y if b is None else y + b
+
+
+def _fan_in_normal(key: Array, shape: tuple[int, ...]) -> Array:
+    """Truncated normal of std 1/sqrt(fan in); weights are [out, in]."""
+    std = shape[-1] ** -0.5
+    return std * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+
+
+class Linear(nn.Module):
+    """y = x W^T (+ b), with W laid out [out, in]: the layout a one-row product reads fastest."""
+
+    features: int
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        w = weight(self, "w", (self.features, x.shape[-1]))
+        b = self.param("b", nn.initializers.zeros, (self.features,)) if self.bias else None
+        return dot(x, w, b)
+
+
+class LayerNorm(nn.Module):
+    """Plain arithmetic in f32, so that it differentiates under jvp."""
+
+    eps: float = 1e-5
+    affine: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        mean = x.mean(-1, keepdims=True)
+        var = jnp.square(x - mean).mean(-1, keepdims=True)
+        x = (x - mean) * jax.lax.rsqrt(var + self.eps)
+        if not self.affine:
+            return x
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return x * scale + bias
+
+
+class VarianceNorm(nn.Module):
+    """The head's "RMS" norm: no centring, divided by the *unbiased* standard deviation."""
+
+    eps: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        alpha = self.param("alpha", nn.initializers.ones, x.shape[-1:])
+        var = jnp.var(x, axis=-1, ddof=1, keepdims=True)
+        return x * alpha * jax.lax.rsqrt(self.eps + var)
+
+
+def rope_angles(positions: Array, head_dim: int, max_period: float) -> tuple[Array, Array]:
+    """cos and sin of every position: [B, T] -> two of [B, T, 1, D/2]; once for all layers."""
+    half = jnp.arange(head_dim // 2, dtype=jnp.float32)
+    freqs = jnp.exp(half * (-jnp.log(max_period) * 2.0 / head_dim))
+    angle = positions.astype(jnp.float32)[..., None, None] * freqs
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rope(x: Array, angles: tuple[Array, Array]) -> Array:
+    """Rotate interleaved pairs of x [B, T, H, D]."""
+    cos, sin = angles
+    even, odd = x[..., 0::2], x[..., 1::2]
+    rotated = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return rotated.reshape(x.shape)

@@ -1,0 +1,68 @@
+"""The causal transformer: one code for the language model and for both sides of the codec.
+
+Works on whatever cache it is given (see attention.py) and knows no positions but those passed in.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+from ptts_jax.attention import attend
+from ptts_jax.config import CodecTransformerConfig, TransformerConfig
+from ptts_jax.layers import LayerNorm, Linear, rope, rope_angles
+
+Config = TransformerConfig | CodecTransformerConfig
+Cache = Any  # KVCache, WindowCache, or anything with open / put / close
+
+
+class Block(nn.Module):
+    config: Config
+    index: int
+
+    @nn.compact
+    def __call__(
+        self, x: Array, cache: Cache, mask: Array, angles: tuple[Array, Array]
+    ) -> tuple[Array, Cache]:
+        c = self.config
+        heads, groups, width = c.num_heads, c.kv_heads, c.head_dim
+        split = (heads * width, (heads + groups) * width)
+        batch, time, _ = x.shape
+
+        h = LayerNorm(name="norm1")(x)
+        h = Linear(split[1] + groups * width, bias=False, name="in_proj")(h)
+        q = rope(h[..., : split[0]].reshape(batch, time, heads, width), angles)
+        k = rope(h[..., split[0] : split[1]].reshape(batch, time, groups, width), angles)
+        v = h[..., split[1] :].reshape(batch, time, groups, width)
+        k, v, cache = cache.put(self.index, k.swapaxes(1, 2), v.swapaxes(1, 2))  # [B, Hkv, S, D]
+        h = attend(q, k, v, mask).reshape(batch, time, heads * width)
+        h = Linear(c.d_model, bias=False, name="out_proj")(h)
+        x = x + self._scaled(h, "scale1")
+
+        h = LayerNorm(name="norm2")(x)
+        h = jax.nn.gelu(Linear(c.ffn_dim, bias=False, name="up")(h), approximate=True)
+        h = Linear(c.d_model, bias=False, name="down")(h)
+        return x + self._scaled(h, "scale2"), cache
+
+    def _scaled(self, h: Array, name: str) -> Array:
+        scale = self.config.layer_scale
+        if scale is None:
+            return h
+        return h * self.param(name, nn.initializers.constant(scale), h.shape[-1:])
+
+
+class Transformer(nn.Module):
+    """x [B, T, d], a cache and positions [B, T] (negative: padding) -> [B, T, d] and the cache."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, x: Array, cache: Cache, positions: Array) -> tuple[Array, Cache]:
+        c = self.config
+        angles = rope_angles(positions, c.head_dim, float(c.max_period))
+        cache, mask = cache.open(positions)
+        for i in range(c.num_layers):
+            with jax.named_scope(f"layer_{i}"):
+                x, cache = Block(c, i, name=f"layer_{i}")(x, cache, mask, angles)
+        return x, cache.close(positions)
