@@ -299,7 +299,8 @@ def test_all_sources_failing_says_why_for_each(server):
 # Dead networks.
 
 
-def test_silent_server_is_given_up_soon_and_asked_once(server):
+def test_silent_server_is_given_up_soon_and_asked_once(server, monkeypatch):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "2")
     server.fault("hang")
     start = time.monotonic()
     error = failure(GATED, PUBLIC)
@@ -327,6 +328,7 @@ def test_name_server_that_never_answers(monkeypatch):
         return resolve(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", stuck)
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
     monkeypatch.setenv("HF_ENDPOINT", "https://huggingface.test")
     start = time.monotonic()
     assert failure(GATED, PUBLIC).reason == "unreachable"
