@@ -135,3 +135,35 @@ def _normalizer(nfkc: bool):
         minloglevel=2,
     )
     return schema.ModelProto.FromString(out.getvalue()).normalizer_spec
+
+
+_NASTY = (
+    "3.14 2.5. 1.000,50 7. 8 x.5 v2.0.1 ². ².5 ٣.٤ ٣.x 1.٤ ½.5 Ⅷ.2 .5 5. 192.168.0.1 12:30 𝟑.𝟒 "
+    '"Hi?", "No." \'Yes!\' “So…” «Oui ?» „Ja“, (maybe) [ok]. ‘well’, it’s don\'t rock’n’roll ” ’ " '
+    "... …… . .. ?! !? ,, ;; :: , ; : - – — –, .- ?, !; …: .? .!...? ,;: ¡ ¿ 。 ！ ？ 、 ； ： "
+    "Hello world the river Dr. Smith e.g. U.S.A. a I ok été naïve Zürich ß ßo ŉ ǆ ﬁne İstanbul ı Ω "
+    "你好 世界。 日本語 こんにちは 한국어 שלום مرحبا हिन्दी e\u0301 a\u0308\u0323 \u0301 \u200b \u200d "
+    "\u2066x\u2069 \u202eabc 🙂 👩\u200d👩\u200d👧 🇫🇷 😀😀 \ufeff \ufffd \ufffe \ue000 \U0010ffff ｆｕｌｌ "
+    "①② <s> </s> <unk> <pad> <0x41> <0xE2> <0x2E> <0xE2><0x82> ▁ ▁x x▁y ## \\ % & @ # * _ $ € £"
+)
+_SPACES = (*[" "] * 12, "", "", "  ", "   ", *"\n\r\t\u00a0\u3000\u2028\x1c")
+_RARE = ["\x00", "\x07", "\x7f", "\ud800", "\udfff", "a\ud83d"]
+
+
+def nasty_texts(count: int, seed: int = 0) -> list[str]:
+    """Texts that text preparation, tokenizers and chunking may stumble over."""
+    rng = random.Random(f"nasty {seed}")
+    words, nasty = _WORDS.split(), _NASTY.split(" ")
+    texts = ["", " ", "\n\u3000 ", ".", ",", '"', "<s>", "\ufffd", "\x00", "\ud800", "\u200b", "ß"]
+    while len(texts) < count:
+        plain, rare = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.random() < 0.05
+        commas, spaces = rng.random() < 0.2, rng.random() < 0.8
+        text = ""
+        for _ in range(rng.choice((1, 2, 4, 8, 16, 40, 120))):
+            text += rng.choice(words if rng.random() < plain else nasty)
+            text += rng.choice((", ", ",", "; ")) if commas and rng.random() < 0.5 else ""
+            text += rng.choice((".", "! ", "?", "..", "; ", "…")) if rng.random() < 0.1 else ""
+            text += rng.choice(_SPACES) if spaces else ""
+            text += rng.choice(_RARE) if rare and rng.random() < 0.1 else ""
+        texts.append(text)
+    return texts

@@ -1,0 +1,270 @@
+"""From a text to what the language model is given: token ids per chunk, and how long each may run.
+
+Tokenizer files, text preparation and chunking, with the reference's results on any input. Knows
+nothing of downloads, audio or models.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptts_jax.config import Config, TextRules
+
+MAX_TOKENS = 50  # of a chunk; the models were trained on single sentences
+
+_FINAL = ".!?…"
+_WEAK = ",;:-–—"
+_CLOSERS = "\"'”’)]»"
+_SENTENCE_ENDS = ".!...?"
+_CLAUSE_ENDS = ",;:"
+_UNKNOWN = "\ufffd"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """Text to ids and back. `serialized` and `tokenizer_from_bytes` carry it inside other files."""
+
+    serialized: tuple[str, bytes]  # ("sentencepiece" or "tokenizers", the file's bytes)
+    n_bins: int
+    decode: Callable[[Sequence[int]], str]
+    piece: Callable[[int], str]
+    _encode: Callable[[str], list[int]]
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            where = f"character {error.start + 1} is half of a surrogate pair"
+            raise ValueError(f"the text is not valid Unicode: {where}") from None
+        return self._encode(text)
+
+
+def tokenizer_kind(path: str | Path, kind: str) -> str:
+    """The library for a file: what the config's `tokenizer` says, else by the file's suffix."""
+    plain, pinned = str(path), str(path).split("@")[0]
+    named = plain.endswith(".json") or pinned.endswith(".json")
+    return "tokenizers" if kind in ("tokenizers", "json") or named else "sentencepiece"
+
+
+def load_tokenizer(path: str | Path, kind: str, n_bins: int) -> Tokenizer:
+    """Read a SentencePiece `.model` or a `tokenizer.json` with exactly `n_bins` tokens."""
+    try:
+        payload = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read the tokenizer: {error.strerror}") from None
+    return tokenizer_from_bytes(tokenizer_kind(path, kind), payload, n_bins, str(path))
+
+
+def tokenizer_from_bytes(kind: str, payload: bytes, n_bins: int, name: str) -> Tokenizer:
+    """As `load_tokenizer`, from a file's bytes; `name` is what error messages call it."""
+    builders = {
+        "sentencepiece": (_sentencepiece, "SentencePiece model"),
+        "tokenizers": (_tokenizers, "tokenizer.json"),
+    }
+    if kind not in builders:
+        raise ValueError(f"{name}: unknown kind of tokenizer {kind!r}")
+    build, expected = builders[kind]
+    try:
+        encode, decode, piece, size, highest = build(payload)
+    except Exception as error:  # whatever the library throws at a file that is not its own
+        detail = " ".join(str(error).split())
+        raise ValueError(f"{name}: not a valid {expected}: {detail}") from None
+    if size != n_bins:
+        wanted = f"flow_lm.lookup_table.n_bins is {n_bins}"
+        raise ValueError(f"{name}: the tokenizer has {size} tokens but {wanted}")
+    if highest > n_bins:  # the table has one row more than tokens
+        raise ValueError(f"{name}: the tokenizer has ids up to {highest}, beyond its {size} tokens")
+    return Tokenizer((kind, payload), size, decode, piece, encode)
+
+
+def _sentencepiece(payload: bytes) -> tuple:
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor()
+    model.LoadFromSerializedProto(payload)
+    size = model.vocab_size()
+    return model.encode, model.decode, model.id_to_piece, size, size - 1
+
+
+def _tokenizers(payload: bytes) -> tuple:
+    # A tokenizer.json may hold any normaliser, splitter and model. Read by the library that the
+    # reference uses, it gives the same ids whatever it holds; a reader of ours would only know the
+    # files it was tested on. The wheel is 3 MB and has no dependency that we don't already have.
+    from tokenizers import Tokenizer as Library
+
+    model = Library.from_buffer(payload)
+
+    def encode(text: str) -> list[int]:
+        return model.encode(text).ids
+
+    vocabulary = model.get_vocab()
+    return encode, model.decode, model.id_to_token, len(vocabulary), max(vocabulary.values())
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text as the tokenizer wants it, and a guess of the frames that follow its end."""
+
+    text: str
+    frames_after_eos: int
+
+
+def prepare(text: str, rules: TextRules) -> Prompt:
+    """Mend spaces, characters, the first letter and the final punctuation, as the rules say."""
+    text = text.strip()
+    if rules.replace_characters:
+        text = " ".join(text.translate(str.maketrans(dict(rules.replace_characters))).split())
+        # Where a quote went, "Hi?", is left as Hi?, with two marks: the sentence's own stays.
+        text = re.sub(rf"([{_FINAL}])\s*[,;:]", r"\1", text)
+    if not text:
+        raise ValueError("the text is empty: there is nothing to say")
+    text = text.replace("\n", " ").replace("\r", " ").replace("  ", " ")
+    if rules.remove_semicolons:
+        text = text.replace(";", ",")
+    frames = 3 if len(text.split()) <= 4 else 1
+    if rules.capitalize_first_letter and not text[0].isupper():
+        text = text[0].upper() + text[1:]
+    if rules.append_terminal_punctuation:
+        text = _finished(text)
+    if rules.pad_with_spaces_for_short_inputs and len(text.split()) < 5:
+        text = " " * 8 + text  # very few tokens are spoken badly
+    return Prompt(text, frames)
+
+
+def _finished(text: str) -> str:
+    """The text with a final mark: the models often stumble over a last word without one."""
+    core = text.rstrip(_CLOSERS + " ")
+    if not core or core[-1] in _FINAL:
+        return text
+    if core[-1] in _WEAK:
+        return core.rstrip(_WEAK + " ") + "." + text[len(core) :].strip()
+    return text + "."  # behind a closing quote: the splitter knows only a bare full stop
+
+
+def split(text: str, tokenizer: Tokenizer, rules: TextRules, max_tokens: int) -> list[str]:
+    """Chunks of whole sentences of up to `max_tokens`; longer sentences are cut at commas."""
+    tokens = tokenizer.encode(prepare(text, rules).text.strip())
+    starts = _starts(tokens, tokenizer.encode(_SENTENCE_ENDS)[1:])
+    starts = [at for at in starts if not _in_number(tokens, at, tokenizer)]
+    commas = tokenizer.encode(_CLAUSE_ENDS)[1:]
+    segments = []
+    for count, sentence in _segments(tokens, starts, tokenizer):
+        parts = []
+        if count > max_tokens:
+            inner = tokenizer.encode(sentence.strip())
+            parts = _segments(inner, _starts(inner, commas), tokenizer)
+        segments += parts if len(parts) > 1 else [(count, sentence)]
+    return _grouped(segments, max_tokens)
+
+
+def _starts(tokens: list[int], ends: list[int]) -> list[int]:
+    """Where a segment starts: at the first token behind one or more of `ends`."""
+    marks = set(ends)
+    return [i for i in range(1, len(tokens)) if tokens[i - 1] in marks and tokens[i] not in marks]
+
+
+def _segments(tokens: list[int], starts: list[int], tokenizer: Tokenizer) -> list[tuple[int, str]]:
+    """(number of tokens, text) from each start to the next."""
+    bounds = [0, *starts, len(tokens)]
+    pairs = zip(bounds[:-1], bounds[1:], strict=True)
+    return [(end - start, tokenizer.decode(tokens[start:end])) for start, end in pairs]
+
+
+def _grouped(segments: list[tuple[int, str]], max_tokens: int) -> list[str]:
+    groups: list[list[str]] = []
+    current: list[str] = []
+    total = 0
+    for count, text in segments:
+        if current not in ([], [""]):
+            if total + count <= max_tokens:
+                current.append(text)
+                total += count
+                continue
+            groups.append(current)
+        current, total = [text], count
+    return [" ".join(group).strip() for group in [*groups, current] if group not in ([], [""])]
+
+
+def _in_number(tokens: list[int], at: int, tokenizer: Tokenizer) -> bool:
+    """Whether `at` is just behind the point of a decimal number, as the texts on both sides say.
+
+    Decoding all of both sides would make long texts quadratic, so only a window is decoded. It ends
+    where a byte run ends, since a piece of a run may decode differently, and holds enough text for
+    what decoders do at the edge of a text (drop a space) not to reach the point.
+    """
+
+    def inside(i: int) -> bool:  # of a run of tokens that spell one character together
+        piece = tokenizer.piece(tokens[i])
+        return piece.startswith("<0x") or _UNKNOWN in tokenizer.decode([tokens[i]])
+
+    def window(step: int, edge: int) -> str:
+        size, text, end = 8, "", at
+        while len(text) < 8 and end != edge:
+            end = min(len(tokens), at + size) if step > 0 else max(0, at - size)
+            while end != edge and inside(end):
+                end += step
+            text = tokenizer.decode(tokens[at:end] if step > 0 else tokens[end:at])
+            size *= 2
+        return text
+
+    before = window(-1, 0)
+    if len(before) < 2 or before[-1] != "." or not before[-2].isdigit():
+        return False
+    after = window(1, len(tokens))
+    return after != "" and after[0].isdigit()
+
+
+def max_frames(token_count: int, frame_rate: float) -> int:
+    """The most frames that a text of so many tokens may take: 3 tokens a second, and 2 seconds."""
+    return math.ceil((token_count / 3.0 + 2.0) * frame_rate)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What generation needs of one chunk."""
+
+    text: str
+    tokens: tuple[int, ...]
+    frames_after_eos: int
+    max_frames: int
+
+
+def chunks(
+    text: str,
+    tokenizer: Tokenizer,
+    config: Config,
+    max_tokens: int = MAX_TOKENS,
+    frames_after_eos: int | None = None,
+) -> list[Chunk]:
+    """The whole way. `frames_after_eos` goes before the model's own number, that before a guess."""
+    chosen = frames_after_eos
+    if chosen is None:
+        chosen = config.model_recommended_frames_after_eos
+    found = []
+    for part in split(text, tokenizer, config.text_rules, max_tokens):
+        prompt = prepare(part, config.text_rules)
+        tokens = tokenizer.encode(prompt.text)
+        if len(tokens) > max_tokens:
+            short = f"{prompt.text:.40}..."
+            _log.warning(
+                "%d tokens without a break: words may be skipped in %r", len(tokens), short
+            )
+        frames = prompt.frames_after_eos + 2 if chosen is None else chosen
+        limit = max_frames(len(tokens), config.mimi.frame_rate)
+        found.append(Chunk(prompt.text, tuple(tokens), frames, limit))
+    if not all(chunk.tokens for chunk in found) or not found:
+        raise ValueError("the text has nothing that the model's tokenizer knows")
+    return found
+
+
+def check_speakable(text: str) -> None:
+    """Refuse a text that only a mistake can have given: no letter or digit of any script."""
+    if not text.strip():
+        raise ValueError("the text is empty: there is nothing to say")
+    if not any(character.isalnum() for character in text):
+        raise ValueError("the text holds no letter or digit: there is nothing to say")
