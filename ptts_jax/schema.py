@@ -77,7 +77,7 @@ def _value(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
 
 def _int(value: Any) -> int:
     number = _float(value)
-    if number != int(number):
+    if number != int(number) or abs(number) >= 2**31:  # nothing in a model is that large
         raise ValueError
     return value if isinstance(value, int) else int(number)
 

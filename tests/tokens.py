@@ -142,9 +142,10 @@ _NASTY = (
     '"Hi?", "No." \'Yes!\' “So…” «Oui ?» „Ja“, (maybe) [ok]. ‘well’, it’s don\'t rock’n’roll ” ’ " '
     "... …… . .. ?! !? ,, ;; :: , ; : - – — –, .- ?, !; …: .? .!...? ,;: ¡ ¿ 。 ！ ？ 、 ； ： "
     "Hello world the river Dr. Smith e.g. U.S.A. a I ok été naïve Zürich ß ßo ŉ ǆ ﬁne İstanbul ı Ω "
-    "你好 世界。 日本語 こんにちは 한국어 שלום مرحبا हिन्दी e\u0301 a\u0308\u0323 \u0301 \u200b \u200d "
-    "\u2066x\u2069 \u202eabc 🙂 👩\u200d👩\u200d👧 🇫🇷 😀😀 \ufeff \ufffd \ufffe \ue000 \U0010ffff ｆｕｌｌ "
-    "①② <s> </s> <unk> <pad> <0x41> <0xE2> <0x2E> <0xE2><0x82> ▁ ▁x x▁y ## \\ % & @ # * _ $ € £"
+    "你好 世界。 日本語 こんにちは 한국어 שלום مرحبا हिन्दी e\u0301 a\u0308\u0323 \u0301 \u200b "
+    "\u200d \u2066x\u2069 \u202eabc 🙂 👩\u200d👩\u200d👧 🇫🇷 😀😀 \ufeff \ufffd \ufffe \ue000 "
+    "\U0010ffff ｆｕｌｌ ①② <s> </s> <unk> <pad> <0x41> <0xE2> <0x2E> <0xE2><0x82> ▁ ▁x x▁y ## \\ "
+    "% & @ # * _ $ € £"
 )
 _SPACES = (*[" "] * 12, "", "", "  ", "   ", *"\n\r\t\u00a0\u3000\u2028\x1c")
 _RARE = ["\x00", "\x07", "\x7f", "\ud800", "\udfff", "a\ud83d"]
