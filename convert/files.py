@@ -152,7 +152,7 @@ def write(
     path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays as a safetensors file: beside the target, flushed to disk, then renamed."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link keeps pointing where it points
     arrays = {name: _plain(path, name, tensors[name]) for name in tensors}
     # Without holes, a tensor stands on a boundary if all before it are multiples of it.
     order = sorted(arrays, key=lambda name: (-_power_of_two(arrays[name].nbytes), name))

@@ -21,7 +21,7 @@ _SHOWN = 8  # problems spelled out in an error; the rest is counted
 
 
 class ConvertError(ValueError):
-    """Tensors that do not fit; `problems` lists every one."""
+    """Tensors that do not fit; `problems` lists every one, `origin` is the file or files."""
 
     def __init__(self, problems: list[str], origin: str = ""):
         self.problems = tuple(problems)
@@ -174,12 +174,12 @@ def _seanet_rule(side: str, name: str, kind: str, shapes: Mapping[str, Shape]) -
 
 
 def from_reference(
-    tensors: Mapping[str, np.ndarray], template: Mapping[str, Any], origin: str = ""
+    tensors: Mapping[str, np.ndarray], template: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The reference's tensors as our tree of float32 arrays (views of the source where possible).
 
     `template` is a nested dict of shapes. Every tensor of either side must find its partner; all
-    misfits are reported in one ConvertError, which `origin` (a file) introduces.
+    misfits are reported in one ConvertError.
     """
     shapes = flatten(template)
     problems: list[str] = []
@@ -200,7 +200,7 @@ def from_reference(
             flat[path] = np.ascontiguousarray(rule.layout.read(parts))
     problems += [f"{name} has no place in the model" for name in tensors if name not in used]
     if problems:
-        raise ConvertError(problems, origin)
+        raise ConvertError(problems)
     return unflatten(flat)
 
 
