@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptts_jax.config import Config, TextRules
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Tokenizer:
     """Text to ids and back. `serialized` and `tokenizer_from_bytes` carry it inside other files."""
 
-    serialized: tuple[str, bytes]  # ("sentencepiece" or "tokenizers", the file's bytes)
+    serialized: tuple[str, bytes] = field(repr=False)  # (sentencepiece or tokenizers, file's bytes)
     n_bins: int
     decode: Callable[[Sequence[int]], str]
     piece: Callable[[int], str]

@@ -157,6 +157,8 @@ def nasty_texts(count: int, seed: int = 0) -> list[str]:
     words, nasty = _WORDS.split(), _NASTY.split(" ")
     texts = ["", " ", "\n\u3000 ", ".", ",", '"', "<s>", "\ufffd", "\x00", "\ud800", "\u200b", "ß"]
     while len(texts) < count:
+        if rng.random() < 0.02:  # nothing much left of it
+            texts.append("".join(rng.choices((*_SPACES, '"', "«", ")"), k=rng.randrange(4))))
         plain, rare = rng.choice((0.0, 0.5, 0.9, 1.0)), rng.random() < 0.05
         commas, spaces = rng.random() < 0.2, rng.random() < 0.8
         text = ""
