@@ -1,0 +1,444 @@
+"""Audio files: every width and container, damaged ones, prompts, and interrupted writers."""
+
+import io
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import wave
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from ptts_jax import audio
+from ptts_jax.audio import end_on_pause, open_writer, prepare_prompt, read, resample
+
+RATE = 24_000
+
+
+def tone(seconds: float, rate: int = RATE, hz: float = 440.0, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype("f4")
+
+
+def refused(path) -> str:
+    """The one line that reading it gives."""
+    with pytest.raises(ValueError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert str(path) in text and "\n" not in text
+    return text
+
+
+# Reading.
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_wav_of_any_width(subtype, channels, tmp_path):
+    x = np.stack([tone(0.3, 8000, 200 + 50 * c) for c in range(channels)], axis=1)
+    soundfile.write(tmp_path / "a.wav", x, 8000, subtype)
+    y, rate = read(tmp_path / "a.wav")
+    assert (y.dtype, y.shape, rate) == (np.float32, (2400,), 8000)
+    step = {"PCM_U8": 2**-7, "PCM_16": 2**-15}.get(subtype, 2**-22)
+    np.testing.assert_allclose(y, x.mean(axis=1), atol=1.01 * step)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+def test_rates(rate, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.1, rate), rate)
+    y, found = read(tmp_path / "a.wav")
+    assert (len(y), found) == (rate // 10, rate)
+
+
+@pytest.mark.parametrize(("name", "noise"), [("a.flac", 1e-4), ("a.ogg", 0.02), ("a.mp3", 0.02)])
+def test_compressed_files(name, noise, tmp_path):
+    x = tone(6)
+    soundfile.write(tmp_path / name, np.stack([x, x], axis=1), RATE)
+    y, rate = read(str(tmp_path / name))
+    assert (len(y), rate) == (len(x), RATE)
+    assert np.sqrt(np.mean((y - x) ** 2)) < noise
+
+
+def test_long_file_is_read_whole(tmp_path):
+    x = tone(10)
+    soundfile.write(tmp_path / "a.wav", x, RATE, "FLOAT")
+    np.testing.assert_array_equal(read(tmp_path / "a.wav")[0], x)
+
+
+def test_wav_of_unknown_length(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.2), RATE)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[4:8] = data[40:44] = struct.pack("<I", 2**32 - 1)
+    (tmp_path / "a.wav").write_bytes(data)
+    assert len(read(tmp_path / "a.wav")[0]) == int(0.2 * RATE)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.raw", "a", "a.m4a"])
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"just some text\n" * 100])
+def test_no_audio(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert "not readable as audio" in refused(tmp_path / name)
+
+
+def test_file_without_samples(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), RATE)
+    assert "no audio" in refused(tmp_path / "a.wav")
+
+
+def test_damaged_flac(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    data = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(data[: len(data) // 2])
+    assert "whole" in refused(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers(bad, tmp_path):
+    x = tone(0.1)
+    x[100] = bad
+    soundfile.write(tmp_path / "a.wav", x, RATE, "FLOAT")
+    assert "NaN" in refused(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [1, 500, 3_000_000])
+def test_absurd_rate(rate, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.1), rate)
+    assert "sample rate" in refused(tmp_path / "a.wav")
+
+
+def test_paths_that_are_no_files(tmp_path):
+    assert "No such file" in refused(tmp_path / "none.wav")
+    assert "folder" in refused(tmp_path)
+
+
+# Resampling and prompts.
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
+def test_resampling_keeps_a_tone(rate):
+    y = resample(tone(0.5, rate), rate, RATE)
+    assert (y.dtype, len(y)) == (np.float32, RATE // 2)
+    middle = slice(1000, -1000)
+    np.testing.assert_allclose(y[middle], tone(0.5)[middle], atol=0.01)
+
+
+def test_resampling_to_the_same_rate_changes_nothing():
+    x = tone(0.1)
+    assert resample(x, RATE, RATE) is x
+
+
+def test_end_on_pause():
+    x = np.concatenate([tone(1), np.zeros(RATE, "f4")])
+    y = end_on_pause(x, RATE)
+    assert len(y) == RATE + int(0.08 * RATE)
+    assert not y[RATE:].any()
+    np.testing.assert_array_equal(y[: RATE - 480], x[: RATE - 480])
+    assert np.abs(y[RATE - 20 : RATE]).max() < 0.05
+    assert x[RATE - 1] != y[RATE - 1]  # and the input is as it was
+    np.testing.assert_array_equal(x, np.concatenate([tone(1), np.zeros(RATE, "f4")]))
+
+
+def test_end_on_pause_of_less_than_a_frame():
+    x = tone(0.01)
+    assert end_on_pause(x, RATE) is x
+
+
+@pytest.mark.parametrize("layout", ["T", "CT", "TC"])
+def test_prompt_from_any_layout(layout):
+    x = tone(1, 48000)
+    shaped = {"T": x, "CT": np.stack([x, x]), "TC": np.stack([x, x], 1)}[layout]
+    want = end_on_pause(resample(x, 48000, RATE), RATE)
+    np.testing.assert_allclose(prepare_prompt(shaped, 48000, RATE), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float64"])
+def test_prompt_from_any_numbers(dtype):
+    x = tone(1)
+    scaled = {"int16": x * 2**15, "int32": x.astype("f8") * 2**31, "uint8": x * 128 + 128}
+    y = prepare_prompt(scaled.get(dtype, x).astype(dtype), RATE, RATE)
+    np.testing.assert_allclose(y[:20000], x[:20000], atol=1.01 / 128 if dtype == "uint8" else 1e-4)
+
+
+def test_prompt_truncated():
+    y = prepare_prompt(tone(5, 16000), 16000, RATE, truncate_seconds=2)
+    assert len(y) == 2 * RATE + int(0.08 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros(0, "f4"), "no audio"),
+        (np.zeros((2, 0), "f4"), "no audio"),
+        (np.zeros(RATE, "f4"), "silent"),
+        (tone(1, level=1e-5), "silent"),
+        (tone(0.01), "0.01 s of sound"),
+        (np.concatenate([tone(0.05), np.zeros(RATE, "f4")]), "too little"),
+        (np.full(RATE, np.nan, "f4"), "NaN"),
+        (np.zeros((2, 2, 100), "f4"), "array"),
+        (np.array(["a"]), "array"),
+        (np.zeros(RATE, "c8"), "array"),
+    ],
+)
+def test_hopeless_prompts(x, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        prepare_prompt(x, RATE, RATE, name="me.wav")
+    assert str(caught.value).startswith("me.wav ") and "\n" not in str(caught.value)
+
+
+# Writing.
+
+
+def pcm16(x: np.ndarray) -> np.ndarray:
+    return np.trunc(np.clip(x.astype("f4"), -1, 1) * np.float32(32767)).astype("i2")
+
+
+def test_wav_in_pieces(tmp_path):
+    x = np.concatenate([tone(0.5), [2.0, -2.0, 0.99999, -1.0]]).astype("f4")
+    path = tmp_path / "a.wav"
+    with open_writer(path, RATE) as out:
+        for piece in np.array_split(x, 7):
+            out.write(piece)
+            assert not path.exists()
+    assert os.listdir(tmp_path) == ["a.wav"]
+    with wave.open(str(path)) as file:
+        assert file.getparams()[:4] == (1, 2, RATE, len(x) + RATE // 5)
+        data = np.frombuffer(file.readframes(-1), "<i2")
+    np.testing.assert_array_equal(data[: len(x)], pcm16(x))
+    assert not data[len(x) :].any()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "noise"),
+    [
+        ("a.flac", "FLAC", 1e-4),
+        ("a.FLAC", "FLAC", 1e-4),
+        ("a.ogg", "OGG", 0.02),
+        ("a.opus", "OGG", 0.02),
+        ("a.mp3", "MP3", 0.02),
+    ],
+)
+def test_other_formats(name, container, noise, tmp_path):
+    x = tone(4)  # more than one block
+    audio.write(tmp_path / name, x, RATE)
+    assert soundfile.info(tmp_path / name).format == container
+    y, rate = read(tmp_path / name)
+    assert rate == RATE and abs(len(y) - len(x) - RATE // 5) < 2000
+    assert np.sqrt(np.mean((y[: len(x)] - x) ** 2)) < noise
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_interrupt_keeps_what_was_spoken(name, tmp_path):
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / name, RATE) as out:
+        out.write(tone(1))
+        raise KeyboardInterrupt
+    y, _ = read(tmp_path / name)
+    assert len(y) >= RATE
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_interrupt_before_the_first_sound_leaves_nothing(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / "a.wav", RATE):
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.wav").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_any_other_error_leaves_nothing(name, tmp_path):
+    with pytest.raises(RuntimeError, match="mine"), open_writer(tmp_path / name, RATE) as out:
+        out.write(tone(1))
+        raise RuntimeError("mine")
+    assert os.listdir(tmp_path) == []
+
+
+def test_nothing_written_is_a_short_silence(tmp_path):
+    with open_writer(tmp_path / "a.wav", RATE):
+        pass
+    assert len(read(tmp_path / "a.wav")[0]) == RATE // 5
+
+
+def unwritable(path) -> str:
+    """The one line that the constructor gives."""
+    with pytest.raises(ValueError) as caught:
+        open_writer(path, RATE)
+    text = str(caught.value)
+    assert text.startswith(f"cannot write {path}: ") and "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["a.aac", "a", "a.wav.gz", "wav"])
+def test_unknown_suffix(name, tmp_path):
+    text = unwritable(tmp_path / name)
+    assert all(suffix in text for suffix in (".wav", ".flac", ".ogg", ".mp3"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_bad_places(tmp_path, monkeypatch):
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "file").write_text("")
+    assert "folder" in unwritable(tmp_path / "folder.wav")
+    assert "no folder" in unwritable(tmp_path / "none" / "a.wav")
+    assert "no folder" in unwritable(tmp_path / "file" / "a.wav")
+    for name in ("a.wav", "a.flac"):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        assert "space" in unwritable(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.wav"]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_folder_without_permission(name, tmp_path):
+    code = (
+        "import os, sys\n"
+        "from ptts_jax.audio import open_writer\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "try: open_writer(sys.argv[1], 24000)\n"
+        "except ValueError as error: print(error)\n"
+    )
+    if os.geteuid() == 0:  # root may write anywhere, so another user tries
+        for parent in (tmp_path, *tmp_path.parents[:2]):
+            parent.chmod(0o755)
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / name)], capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"cannot write {folder / name}: Permission denied"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_disk_that_fills_up(name, tmp_path):
+    code = (
+        "import numpy as np, resource, sys\n"
+        "from ptts_jax.audio import open_writer\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "noise = np.random.default_rng(0).normal(0, 0.2, 24000)\n"
+        "try:\n"
+        "    with open_writer(sys.argv[1], 24000) as out:\n"
+        "        for _ in range(60): out.write(noise)\n"
+        "except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"cannot write {tmp_path / name}: "), done.stderr
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
+    assert os.listdir(tmp_path) == []
+
+
+def test_link_keeps_pointing(tmp_path):
+    (tmp_path / "real.wav").write_bytes(b"old")
+    (tmp_path / "a.wav").symlink_to("real.wav")
+    audio.write(tmp_path / "a.wav", tone(0.1), RATE)
+    assert (tmp_path / "a.wav").is_symlink()
+    assert len(read(tmp_path / "real.wav")[0]) == int(0.3 * RATE)
+
+
+def test_device():
+    audio.write("/dev/null", tone(0.1), RATE)
+    assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")
+    assert "space" in str(pytest.raises(ValueError, open_writer, "/dev/full", RATE).value)
+
+
+# Streaming to stdout.
+
+SPEAK = (
+    "import numpy as np, sys\n"
+    "from ptts_jax.audio import OutputClosed, open_writer\n"
+    "try:\n"
+    "    with open_writer('-', 24000) as out:\n"
+    "        for _ in range(int(sys.argv[1])): out.write(np.full(2400, 0.5, 'f4'))\n"
+    "except (OutputClosed, ValueError) as error:\n"
+    "    print(type(error).__name__, error, file=sys.stderr)\n"
+)
+
+
+def speak(blocks: int, **options: object) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", SPEAK, str(blocks)], **options)
+
+
+def test_stream_through_a_pipe(tmp_path):
+    out, _ = speak(5, stdout=subprocess.PIPE).communicate()
+    assert out[:4] == b"RIFF" and struct.unpack("<I", out[40:44]) == (2_000_000_000,)
+    samples = np.frombuffer(out[44:], "<i2")
+    assert len(samples) == 12_000 + 4_800 and set(samples[:12_000]) == {16383}
+    (tmp_path / "a.wav").write_bytes(out)
+    assert len(read(tmp_path / "a.wav")[0]) == len(samples)
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_stream_into_a_file(mode, tmp_path):
+    with open(tmp_path / "a.wav", mode) as file:
+        assert speak(5, stdout=file).wait() == 0
+    data = (tmp_path / "a.wav").read_bytes()
+    assert len(data) == 44 + 2 * 16_800
+    known = struct.unpack("<I", data[40:44])[0]
+    assert known == (2_000_000_000 if mode == "ab" else 2 * 16_800)
+
+
+def test_reader_that_leaves():
+    child = speak(10_000, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert len(child.stdout.read(1000)) == 1000
+    child.stdout.close()
+    err = child.stderr.read().decode()
+    assert child.wait() == 0
+    assert err == "OutputClosed the reader of standard output has gone\n"
+
+
+def test_stream_is_not_for_terminals(monkeypatch):
+    master, slave = os.openpty()
+    child = speak(1, stdout=slave, stderr=subprocess.PIPE)
+    assert b"ValueError cannot write standard output: it is a terminal" in child.communicate()[1]
+    os.close(master)
+    os.close(slave)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(ValueError, match="standard output"):
+        open_writer("-", RATE)
+
+
+def test_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe.wav"], stdout=subprocess.PIPE)
+    audio.write(tmp_path / "pipe.wav", tone(0.1), RATE)
+    assert len(reader.communicate()[0]) == 44 + 2 * int(0.3 * RATE)
+    os.mkfifo(tmp_path / "pipe.flac")
+    with pytest.raises(ValueError, match="unknown kind"):
+        open_writer(tmp_path / "pipe.flac", RATE)
+
+
+def test_ctrl_c_while_writing_keeps_a_valid_file(tmp_path):
+    code = (
+        "import numpy as np, sys, time\n"
+        "from ptts_jax.audio import open_writer\n"
+        "try:\n"
+        "    with open_writer(sys.argv[1], 24000) as out:\n"
+        "        print('ready', flush=True)\n"
+        "        while True: out.write(np.full(2400, 0.5, 'f4')); time.sleep(0.001)\n"
+        "except KeyboardInterrupt: pass\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "a.wav")], stdout=subprocess.PIPE
+    )
+    child.stdout.readline()
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    assert child.wait() == 0
+    child.stdout.close()
+    assert os.listdir(tmp_path) == ["a.wav"]
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert 44 + 2 * file.getnframes() == (tmp_path / "a.wav").stat().st_size
+        assert file.getnframes() % 2400 == 0 and file.getnframes() > RATE // 5
