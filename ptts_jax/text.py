@@ -20,7 +20,6 @@ _WEAK = ",;:-–—"
 _CLOSERS = "\"'”’)]»"
 _SENTENCE_ENDS = ".!...?"
 _CLAUSE_ENDS = ",;:"
-_UNKNOWN = "\ufffd"
 
 _log = logging.getLogger(__name__)
 
@@ -194,13 +193,13 @@ def _in_number(tokens: list[int], at: int, tokenizer: Tokenizer) -> bool:
     """Whether `at` is just behind the point of a decimal number, as the texts on both sides say.
 
     Decoding all of both sides would make long texts quadratic, so only a window is decoded. It ends
-    where a byte run ends, since a piece of a run may decode differently, and holds enough text for
-    what decoders do at the edge of a text (drop a space) not to reach the point.
+    where a run of byte pieces ends, since half a run decodes differently (one wrong byte can spoil
+    all of it), and holds enough text for what decoders do at the edge of a text (drop a space, half
+    a character) not to reach the point.
     """
 
-    def inside(i: int) -> bool:  # of a run of tokens that spell one character together
-        piece = tokenizer.piece(tokens[i])
-        return piece.startswith("<0x") or _UNKNOWN in tokenizer.decode([tokens[i]])
+    def inside(i: int) -> bool:
+        return tokenizer.piece(tokens[i]).startswith("<0x")
 
     def window(step: int, edge: int) -> str:
         size, text, end = 8, "", at

@@ -174,6 +174,22 @@ def test_chunks_of_a_text(raw, max_tokens, expected, both):
         assert text.split(raw, tokenizer, TextRules(), max_tokens) == expected
 
 
+@pytest.mark.parametrize(
+    "segments, expected",
+    [
+        ([], []),
+        ([(0, "")], []),
+        ([(1, " ")], [""]),
+        ([(5, ""), (3, "a"), (1, "b")], ["a b"]),
+        ([(3, "a"), (9, "")], ["a"]),
+        ([(3, "a"), (9, ""), (2, "b")], ["a", "b"]),
+        ([(2, "a"), (1, ""), (1, "b"), (1, "c")], ["a  b", "c"]),
+    ],
+)
+def test_segments_without_text_are_grouped_as_the_reference_does(segments, expected):
+    assert text._grouped(segments, 4) == expected
+
+
 def test_any_text_gives_chunks_or_one_clear_line(both):
     english = config.get("english")
     refused = 0
@@ -264,6 +280,9 @@ def test_a_decimal_point_is_seen_as_if_all_of_the_text_had_been_decoded(files, b
         "²" * 30 + ".5" + "🙂" * 9,
     ]
     raws += ["".join(NUMBERS[i * k % len(NUMBERS)] for i in range(60)) for k in range(1, 13)]
+    for n in range(0, 40, 3):  # one wrong byte spoils a run; pieces that decode to nothing
+        raws += [f"<0xE2>{'~' * n}².5", f"x 3.٤{'~' * n}<0xE2>", f"~~<0xE2>{'~' * n} ².5"]
+        raws += [f"3{'<s>' * n}.5", f"3.{'<s>' * n}5", f"{'<s>' * n}3.{'<s>' * n}x"]
     points = 0
     for raw in raws:
         for tokenizer in (*both, few):

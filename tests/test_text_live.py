@@ -28,7 +28,7 @@ RULES_OF_CHARACTERS = (
     (("e", ""), ("o", "oo\n "), (".", ""), ("\u0301", ".")),
 )
 KINDS = ["4000.model", "4000.json", "4000_nfkc.model", "4000_nfkc.json", "300.model", "300.json"]
-KINDS += ["bpe.model", "bytes.json"]
+KINDS += ["20.model", "20.json", "bpe.model", "bytes.json"]
 SIZES = (0, 1, 3, 5, 10, 20, 50, 1000)
 
 
@@ -49,7 +49,7 @@ def tokenizers(tmp_path_factory) -> dict:
         ours = text.load_tokenizer(path, kind, n_bins)
         found[path.name] = (ours, build_tokenizer(n_bins, str(path), kind))
 
-    for n_bins, nfkc in ((4000, False), (4000, True), (300, False)):
+    for n_bins, nfkc in ((4000, False), (4000, True), (300, False), (20, False)):
         name = f"{n_bins}{'_nfkc' if nfkc else ''}"
         add(write_sentencepiece(folder / f"{name}.model", n_bins, nfkc), "sentencepiece", n_bins)
         add(write_tokenizer_json(folder / f"{name}.json", n_bins, nfkc), "tokenizers", n_bins)
