@@ -46,27 +46,25 @@ class AudioWriter:
 
     The suffix decides the format. A file appears under its name when it is complete, which it also
     is after a KeyboardInterrupt, with what was written until then; any other error leaves nothing.
-    All that can be known to be wrong with the output is a ValueError of the constructor, so open
-    it before the work. A stream whose reader leaves raises OutputClosed.
+    What is wrong with the output is a ValueError of the constructor, so open it before the work
+    (or call `check_output`). A stream whose reader leaves raises OutputClosed.
     """
 
     def __init__(self, path: str | Path, sample_rate: int):
-        self.name = "standard output" if str(path) == "-" else str(path)
-        self.rate = sample_rate
-        self.samples = 0  # written so far
-        self._encoder: Any = None  # a SoundFile, or None for WAV
+        check_output(path)
         path = Path(path)
+        self.name = _name(path)
+        self.rate = sample_rate
+        self.samples = 0  # written so far, in the end with the closing silence
+        self._encoder: Any = None  # a SoundFile, or None for WAV
         with _plain_words(self.name), ExitStack() as stack:
             if str(path) == "-":
                 self._file = _stdout()
                 self._patchable = _starts_empty(self._file)
-            elif path.exists() and not path.is_file() and not path.is_dir():  # a pipe, a device
-                _check_suffix(path.suffix or ".wav", (".wav",))
+            elif _is_device(path):
                 self._file = stack.enter_context(path.open("wb"))
                 self._patchable = False
             else:
-                _check_suffix(path.suffix, tuple(FORMATS))
-                _check_place(path)
                 beside = stack.enter_context(atomic_write(path))
                 self._file = stack.enter_context(beside.open("wb"))
                 self._patchable = True
@@ -85,7 +83,6 @@ class AudioWriter:
         data = (np.clip(pcm, -1, 1) * 32767).astype(np.int16)  # rounds towards zero
         with _plain_words(self.name):
             self._append(data)
-        self.samples += len(data)
 
     def __exit__(
         self,
@@ -112,9 +109,10 @@ class AudioWriter:
     def _append(self, data: np.ndarray) -> None:
         if self._encoder is None:
             self._put(data.astype("<i2").tobytes())
-            return
-        for at in range(0, len(data), ENCODER_BLOCK):
-            self._encoder.write(data[at : at + ENCODER_BLOCK])
+        else:
+            for at in range(0, len(data), ENCODER_BLOCK):
+                self._encoder.write(data[at : at + ENCODER_BLOCK])
+        self.samples += len(data)
 
     def _put(self, data: bytes) -> None:
         self._file.write(data)
@@ -122,12 +120,25 @@ class AudioWriter:
 
 
 def check_output(path: str | Path) -> None:
-    """Refuse a place or a kind of file that cannot be written, before there is anything to write."""
+    """Refuses an output that cannot be written; cheap, for before the work that leads to it."""
     path = Path(path)
-    if str(path) != "-" and (path.is_dir() or path.is_file() or not path.exists()):
-        with _plain_words(str(path)):
+    with _plain_words(_name(path)):
+        if str(path) == "-":
+            _stdout()
+        elif _is_device(path):
+            _check_suffix(path.suffix or ".wav", (".wav",))
+        else:
             _check_suffix(path.suffix, tuple(FORMATS))
             _check_place(path)
+
+
+def _name(path: Path) -> str:
+    return "standard output" if str(path) == "-" else str(path)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is a pipe or a device: written to as it is, never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _wav_header(rate: int, size: int) -> bytes:
@@ -157,7 +168,7 @@ def _check_place(path: Path) -> None:
         raise ValueError("it is a folder; name a file in it")
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; create it first")
-    if path.exists() and not os.access(path, os.W_OK):
+    if not os.access(path if path.exists() else folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if shutil.disk_usage(folder).free < LEAST_SPACE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

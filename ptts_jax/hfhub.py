@@ -158,11 +158,20 @@ def logged_in() -> bool:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """The client's library keeps its warnings to itself: what matters is in our errors."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """The client's library prints no warnings meanwhile: what matters is in our errors.
+
+    Where a program has set up logging of its own, they still reach that.
+    """
+    import huggingface_hub.utils.logging  # noqa: F401 -- sets up the handlers
+
+    def silent(record: logging.LogRecord) -> bool:
+        return False
+
+    handlers = list(logging.getLogger("huggingface_hub").handlers)
+    for handler in handlers:
+        handler.addFilter(silent)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for handler in handlers:
+            handler.removeFilter(silent)

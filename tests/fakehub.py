@@ -309,6 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(length))
+        self.send_header("X-HF-Warning", "login; Please set a HF_TOKEN")  # the hub likes to advise
         self.end_headers()
 
     def record(self, status: int) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -427,6 +428,14 @@ def test_two_processes_fetch_the_same_file_once(kind, server, tmp_path, voice_ur
     assert parts(tmp_path) == []
 
 
+def test_two_threads_fetch_the_same_file_once(server):
+    server.fault("slow", rate=2e6)
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(fetch, [MODEL, MODEL]))
+    assert paths[0] == paths[1] and paths[0].read_bytes() == BIG
+    assert len(server.served("/cdn/")) == 1
+
+
 def test_damaged_part_is_thrown_away(server, tmp_path):
     server.fault("cut", after=300_000, times=1)
     server.fault("cut", after=0)
@@ -518,9 +527,11 @@ def test_plain_url_failures(kind, reason, server, voice_url):
 # What it says meanwhile.
 
 
-def test_silent_without_a_terminal(capfd):
-    fetch(MODEL)
-    assert capfd.readouterr() == ("", "")
+def test_silent_without_a_terminal(voice_url):
+    code = f"fetch({MODEL!r}), fetch({LATEST!r}), fetch({voice_url!r})"
+    child = run(code, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert child.communicate()[0] == ""
+    assert child.returncode == 0
 
 
 def test_progress_on_a_terminal(capsys, monkeypatch, voice_url):
