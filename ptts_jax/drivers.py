@@ -1,4 +1,4 @@
-"""Host-side loops over the jitted step: prefill in blocks, one stream, blocks by scan, ragged batch.
+"""Host-side loops over the jitted step: prefill in blocks, a stream, a batch with ragged rows.
 
 All of them give the same frames for the same (seed, text chunk, frame): noise is keyed by those
 three and nothing else. Knows arrays and token ids; no text, files or voices' names.

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import Array
 
 
-
 def weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
     """A linen parameter that may have been replaced by a quantised one (not shape-checked here)."""
     if module.has_variable("params", name):

@@ -4,8 +4,8 @@ Ties the pieces together and checks what a caller passes; the work is done below
 files are found beside (hub, weights, voices).
 """
 
-import dataclasses
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,8 @@ class TTS:
         config: Config,
         params: dict[str, Any],
         tokenizer: texts.Tokenizer,
-        *,
         voice_cloning: bool,
+        *,
         quiet: bool = True,
     ) -> None:
         self.name = name
@@ -45,32 +45,37 @@ class TTS:
         self.tokenizer = tokenizer
         self.voice_cloning = voice_cloning
         self.quiet = quiet
-        self._voices: dict[str, Voice] = {}
+        self._known: dict[tuple[str, float | None], Voice] = {}
 
     @property
     def sample_rate(self) -> int:
         return self.config.mimi.sample_rate
 
     @property
+    def released(self) -> bool:
+        """Whether these are Kyutai's own weights, for which ready voices exist."""
+        return self.name in released.names()
+
+    @property
     def voices(self) -> tuple[str, ...]:
         """Names that `voice` understands."""
-        return released.VOICES if self.name in released.names() else ()
+        return tuple(released.VOICES) if self.released else ()
 
     def voice(self, source: VoiceLike = None, *, truncate: float | None = None) -> Voice:
-        """A voice from a name, a file (audio or voice state), a URL, or samples at the model's rate.
+        """A voice from a name, a file (audio or voice state), a URL, or samples (at its rate).
 
         None is the model's default voice. `truncate` cuts a long prompt to so many seconds.
         """
         if isinstance(source, Voice):
             return source
-        if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
-            samples = np.asarray(source)
-            self._check_cloning()
-            return self._clone(samples, self.sample_rate, truncate, "the given samples")
-        name = self._default_voice() if source is None else os.fspath(source)
-        if name not in self._voices or truncate is not None:
-            self._voices[name] = self._read_voice(name, truncate)
-        return self._voices[name]
+        if source is None:
+            source = released.default_voice(self.name if self.released else None)
+        if not isinstance(source, str | os.PathLike):
+            return self._clone(np.asarray(source), self.sample_rate, truncate, "the voice prompt")
+        key = (os.fspath(source), truncate)
+        if key not in self._known:
+            self._known[key] = self._read_voice(*key)
+        return self._known[key]
 
     def stream(
         self,
@@ -86,7 +91,7 @@ class TTS:
         max_tokens: int = texts.MAX_TOKENS,
         stop: threading.Event | None = None,
     ) -> Iterator[np.ndarray]:
-        """Speech in float32 blocks as they are made; closing the iterator or `stop` ends the work."""
+        """Speech in float32 blocks as they are made; closing it, or `stop`, ends the work."""
         sampling = self._sampling(temperature, steps, noise_clamp, eos_threshold)
         jobs = self._jobs(text, _seed(seed), frames_after_eos, max_tokens)
         state = self.voice(voice)
@@ -100,7 +105,7 @@ class TTS:
 
     def generate_batch(
         self,
-        texts: Sequence[str],
+        lines: Sequence[str],
         voice: VoiceLike | Sequence[VoiceLike] = None,
         *,
         seed: int | None | Sequence[int] = None,
@@ -117,11 +122,11 @@ class TTS:
         Long texts are batched by their chunks too: the fastest way to much audio.
         """
         sampling = self._sampling(temperature, steps, noise_clamp, eos_threshold)
-        own = [self.voice(v) for v in _spread(voice, len(texts), "voice")]
-        seeds = [_seed(s) for s in _spread(seed, len(texts), "seed")]
+        own = [self.voice(v) for v in _spread(voice, len(lines), "voice")]
+        seeds = [_seed(s) for s in _spread(seed, len(lines), "seed")]
         rows = [  # (text, chunk), every chunk a row
             (number, job)
-            for number, item in enumerate(texts)
+            for number, item in enumerate(lines)
             for job in self._jobs(item, seeds[number], frames_after_eos, max_tokens)
         ]
         order = sorted(range(len(rows)), key=lambda i: rows[i][1].limit)  # alike beside alike
@@ -136,7 +141,7 @@ class TTS:
         empty = np.zeros(0, np.float32)
         return [
             np.concatenate([empty, *(waves[i] for i, row in enumerate(rows) if row[0] == number)])
-            for number in range(len(texts))
+            for number in range(len(lines))
         ]
 
     def _sampling(
@@ -166,6 +171,7 @@ class TTS:
     def _jobs(self, text: str, seed: int, tail: int | None, max_tokens: int) -> list[Job]:
         if tail is not None and tail < 0:
             raise ValueError(f"frames_after_eos {tail}: give a whole number from 0 up")
+        texts.check_speakable(text)
         if max_tokens < 1:
             raise ValueError(f"max_tokens {max_tokens}: give a whole number from 1 up (about 50)")
         chunks = texts.chunks(text, self.tokenizer, self.config, max_tokens, tail)
@@ -174,75 +180,85 @@ class TTS:
             for index, c in enumerate(chunks)
         ]
 
-    def _default_voice(self) -> str:
-        if self.name in released.names():
-            return released.default_voice(self.name)
-        return released.VOICE_SOURCES[released.DEFAULT_VOICE]  # any model can clone its audio
-
     def _read_voice(self, source: str, truncate: float | None) -> Voice:
-        if source in released.VOICES:
-            if self.name not in released.names():
-                raise ValueError(
-                    f"voice {source!r} belongs to the released models and {self.name} is not one; "
-                    "give an audio file or a voice-state file made with this model"
-                )
+        if self.released and (source in released.VOICES or _bare(source)):
             source = released.voice_url(self.name, source)
-        elif "/" not in source and not Path(source).exists():
-            raise ValueError(_unknown_voice(source, self.voices))
-        if is_state(source):
+        elif source in released.VOICES:
+            raise ValueError(
+                f"voice {source!r} belongs to the released models and {self.name} is not one: "
+                "give an audio file, or a voice-state file made with this model"
+            )
+        if _suffix(source) == ".safetensors":
             return voices.read(hub.fetch(source, quiet=self.quiet), self.config.flow_lm)
         self._check_cloning()
         path = hub.fetch(source, quiet=self.quiet)
         return self._clone(*audio.read(path), truncate, str(path))
 
-    def _check_cloning(self) -> None:
-        if not self.voice_cloning:
-            raise ValueError(
-                f"{self.name} was loaded from the public weights, which cannot clone a voice from "
-                "audio: use one of the ready voices, or accept the terms on "
-                "https://huggingface.co/kyutai/pocket-tts, run `hf auth login` and load it again"
-            )
-
     def _clone(self, samples: np.ndarray, rate: int, truncate: float | None, name: str) -> Voice:
+        self._check_cloning()
         wave = audio.prepare_prompt(samples, rate, self.sample_rate, truncate, name=name)
         return voices.clone(self.params, self.config, wave)
 
+    def _check_cloning(self) -> None:
+        if not self.voice_cloning:
+            raise ValueError(
+                f"{self.name} was loaded from public weights, which cannot clone a voice from "
+                "audio: use a ready voice, or accept the terms on "
+                "https://huggingface.co/kyutai/pocket-tts, run `hf auth login` and load it again"
+            )
+
 
 def load(model: str | Path = DEFAULT_MODEL, *, quiet: bool = True) -> TTS:
-    """Load a released model by name, or any by YAML path or URL, or a converted file."""
+    """Load a released model by name, any model by its YAML path or URL, or a converted file."""
     name = os.fspath(model)
-    if name.endswith(".safetensors"):
-        path = hub.fetch(name, quiet=quiet)
-        file = weights.load_converted(path)
-        tokenizer = texts.tokenizer_from_bytes(
-            *file.tokenizer, file.config.flow_lm.lookup_table.n_bins, name
-        )
-        return TTS(
-            file.name, file.config, file.params, tokenizer, voice_cloning=file.voice_cloning
-        )
-    if name in released.names():
-        parsed = released.get(name)
-    elif _suffix(name) in (".yaml", ".yml"):
-        path = hub.fetch(name, quiet=quiet)
-        parsed = config.parse(path.read_text(encoding="utf-8"), name)
+    if _suffix(name) == ".safetensors":
+        return _load_file(name, quiet)
+    if _suffix(name) in (".yaml", ".yml"):
+        try:
+            described = hub.fetch(name, quiet=quiet).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{name}: not a text file; give a model's YAML file") from None
+        parsed = config.parse(described, name)
+    elif _bare(name):
+        parsed = config.get(name)
     else:
-        released.get(name)  # names what is near
-        raise AssertionError
+        raise ValueError(
+            f"{name}: not a model; give the name of a released one (see --list_models), a .yaml "
+            "file or URL, or a converted .safetensors file"
+        )
     table = parsed.flow_lm.lookup_table
-    tokenizer = texts.load_tokenizer(
-        hub.fetch(table.tokenizer_path, quiet=quiet), table.tokenizer, table.n_bins
-    )
+    path = hub.fetch(table.tokenizer_path, quiet=quiet)
+    tokenizer = texts.load_tokenizer(path, table.tokenizer, table.n_bins)
     loaded = weights.load(parsed, hub.fetch_first, cache_dir=hub.cache_dir(), quiet=quiet)
-    return TTS(
-        name,
-        parsed,
-        loaded.params,
-        tokenizer,
-        voice_cloning=loaded.has_voice_cloning,
-        quiet=quiet,
-    )
+    return TTS(name, parsed, loaded.params, tokenizer, loaded.has_voice_cloning, quiet=quiet)
+
+
+def _load_file(name: str, quiet: bool) -> TTS:
+    file = weights.load_converted(hub.fetch(name, quiet=quiet))
+    kind, payload = file.tokenizer
+    n_bins = file.config.flow_lm.lookup_table.n_bins
+    tokenizer = texts.tokenizer_from_bytes(kind, payload, n_bins, name)
+    return TTS(file.name, file.config, file.params, tokenizer, file.voice_cloning, quiet=quiet)
+
+
+def _bare(source: str) -> bool:
+    """A name rather than a file or an address."""
+    return not re.search(r"[/\\.]", source) and not Path(source).exists()
 
 
 def _suffix(source: str) -> str:
-    path = source.split("@")[0] if source.startswith("hf://") else source.split("?")[0]
-    return Path(path).suffix.lower()
+    path = source.rpartition("@")[0] or source if source.startswith("hf://") else source
+    return Path(path.split("?")[0] if "://" in source else path).suffix.lower()
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbits(32) if seed is None else int(seed)
+
+
+def _spread(value: Any, count: int, name: str) -> list[Any]:
+    """One value for all, or one each."""
+    if not isinstance(value, list | tuple):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{name}: {len(value)} given for {count} texts; give one, or one each")
+    return list(value)

@@ -95,17 +95,21 @@ def _length(path: str | Path, tensors: dict[str, np.ndarray], name: str) -> int:
 
 def clone(params: Params, config: Config, wave: np.ndarray) -> Voice:
     """A voice from a prepared prompt [T] at the model's rate (see audio.prepare_prompt)."""
+    x = lm.embed_voice(params["lm"], config.flow_lm, encode(params, config, wave))
+    return from_embeddings(params, config, x)
+
+
+def encode(params: Params, config: Config, wave: np.ndarray) -> Array:
+    """A waveform [T] as the codec's latents [1, T / frame_size, inner], block by block."""
     frame = config.mimi.frame_size
     count = -(-wave.size // frame)
-    size = ENCODE_FRAMES * frame
-    blocks = np.zeros((-(-count // ENCODE_FRAMES), 1, size), np.float32)
+    blocks = np.zeros((-(-count // ENCODE_FRAMES), 1, ENCODE_FRAMES * frame), np.float32)
     blocks.reshape(-1)[: wave.size] = wave
     state, latents = encoder_state(config.mimi, 1), []
     for block in blocks:  # causal: what pads the last block changes nothing before it
         state, out = generate.encode(params, config, state, block)
         latents.append(out)
-    x = lm.embed_voice(params["lm"], config.flow_lm, jnp.concatenate(latents, axis=1))
-    return from_embeddings(params, config, x[:, : x.shape[1] - len(blocks) * ENCODE_FRAMES + count])
+    return jnp.concatenate(latents, axis=1)[:, :count]
 
 
 def from_embeddings(params: Params, config: Config, x: Array) -> Voice:

@@ -20,9 +20,7 @@ SPECS = {
     "no_bias": ConvSpec("c", 3, 5, 4, bias=False),
     "replicate": ConvSpec("c", 3, 5, 8, stride=4, bias=False, replicate=True),
     "up": ConvSpec("c", 4, 6, 10, stride=5, transposed=True),
-    "depthwise": ConvSpec(
-        "c", 4, 4, 8, stride=4, bias=False, transposed=True, depthwise=True
-    ),
+    "depthwise": ConvSpec("c", 4, 4, 8, stride=4, bias=False, transposed=True, depthwise=True),
 }
 
 
