@@ -57,6 +57,31 @@ def build(
 ) -> Oracle:
     """Write a reference model with random weights: `config` is a name of TINY (or, with
     size="full", of FULL), YAML text or its nested dict; `tokenizer` is "model" or "json"."""
+    model, config, made = _skeleton(config, folder, size, tokenizer)
+    randomize(model, seed)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, made.weights)
+    config["weights_path"] = str(made.weights)
+    made.yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return made
+
+
+@torch.no_grad()
+def noise(
+    config: str | Tree, seed: int, folder: str | Path, *, size: str
+) -> tuple[TTSModel, Oracle]:
+    """A model whose every number is random, for tests that only move numbers: quick to make.
+    Its weights are not written."""
+    model, _, made = _skeleton(config, folder, size, "model")
+    dice = torch.Generator().manual_seed(seed)
+    for x in model.state_dict().values():
+        x.uniform_(generator=dice)
+    return model, made
+
+
+def _skeleton(
+    config: str | Tree, folder: str | Path, size: str, tokenizer: str
+) -> tuple[TTSModel, Tree, Oracle]:
+    """The reference's model as it comes, and a YAML file and a tokenizer but no weights."""
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(config, str):
@@ -70,16 +95,10 @@ def build(
         vocabulary = tokens.write_tokenizer_json(folder / "tokenizer.json", table["n_bins"])
     table["tokenizer"] = {"model": "sentencepiece", "json": "tokenizers"}[tokenizer]
     table["tokenizer_path"] = str(vocabulary)
-    weights, described = folder / "model.safetensors", folder / "model.yaml"
-
     config["weights_path"] = None
-    described.write_text(yaml.safe_dump(config), encoding="utf-8")
-    model = TTSModel.load_model(config=str(described))
-    randomize(model, seed)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
-    config["weights_path"] = str(weights)
-    described.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return Oracle(folder, described, weights, vocabulary)
+    made = Oracle(folder, folder / "model.yaml", folder / "model.safetensors", vocabulary)
+    made.yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return made.load(), config, made
 
 
 @torch.no_grad()
