@@ -180,7 +180,9 @@ def write(
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({_reason(error)})") from None
+        raise FileError(
+            f"{path}: cannot be written ({_reason(error)}); free some space or choose another place"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()

@@ -5,12 +5,13 @@ What converts is the package `convert`; how a name becomes a local file is the c
 Arrays are memory-mapped and handed to the device without a copy where it takes them so.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def load(config: Config, fetch: Fetch, *, cache_dir: Path, quiet: bool = False) 
         if not quiet:
             print("converting the weights, once for this model ...", file=sys.stderr)
         tree = _convert(config, sources)
-        if _write_cached(cached, tree):
-            found = _read_cached(cached)
-    tree, encoder = found or (tree, _encodes(tree))
+        kept = _write_cached(cached, tree)  # mapped again, it stands where a device takes it
+        found = (kept and _read_cached(cached)) or (tree, _encodes(tree))
+    tree, encoder = found
     return Loaded(jax.device_put(tree), encoder and not public)
 
 
@@ -182,13 +183,19 @@ def _write_cached(path: Path, tree: Params) -> bool:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(".*.part"):  # of a process that was killed
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
+        _sweep(path.parent)
         files.write(path, tensors, metadata)
     except (OSError, FileError):
         return False
     return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while writing."""
+    for left in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
 
 
 # Self-contained files.
@@ -245,5 +252,5 @@ def load_converted(path: str | Path) -> Converted:
 
 def _structure(tensors: dict[str, np.ndarray]) -> str:
     """Names, types and shapes, as one short text."""
-    rows: Sequence[str] = [f"{name} {x.dtype} {x.shape}" for name, x in sorted(tensors.items())]
+    rows = [f"{name} {x.dtype} {x.shape}" for name, x in sorted(tensors.items())]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:32]
