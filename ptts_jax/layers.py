@@ -9,17 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from int8 import dot
+
 
 def weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
     """A linen parameter that may have been replaced by a quantised one (not shape-checked here)."""
     if module.has_variable("params", name):
         return module.get_variable("params", name)
     return module.param(name, _fan_in_normal, shape)
-
-
-def dot(x: Array, w: Array, b: Array | None) -> Array:
-    y = jax.lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
-    return y if b is None else y + b
 
 
 def _fan_in_normal(key: Array, shape: tuple[int, ...]) -> Array:

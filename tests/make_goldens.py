@@ -1,4 +1,4 @@
-"""python -m tests.make_goldens: what the reference makes of the golden weights, kept as small files.
+"""python -m tests.make_goldens: what the reference makes of the golden weights, as small files.
 
 Needs the reference. The files let the ladder of test_goldens.py run where it is not installed.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import yaml
 from pocket_tts.models.tts_model import TTSModel
-from pocket_tts.modules.stateful_module import init_states, increment_steps
+from pocket_tts.modules.stateful_module import increment_steps, init_states
 
 from convert import to_reference
 from ptts_jax import config
