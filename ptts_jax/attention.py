@@ -39,7 +39,8 @@ class KVCache:
         def empty() -> tuple[Array, ...]:
             return tuple(jnp.zeros((batch, heads, slots, width)) for _ in range(layers))
 
-        return cls(empty(), empty(), jnp.full((batch, slots), EMPTY), jnp.zeros((), jnp.int32))
+        pos = jnp.full((batch, slots), EMPTY, jnp.int32)
+        return cls(empty(), empty(), pos, jnp.zeros((), jnp.int32))
 
     @property
     def slots(self) -> int:
@@ -80,7 +81,7 @@ class WindowCache:
         def empty() -> tuple[Array, ...]:
             return tuple(jnp.zeros((batch, heads, context - 1, width)) for _ in range(layers))
 
-        return cls(empty(), empty(), jnp.full((batch, context - 1), EMPTY))
+        return cls(empty(), empty(), jnp.full((batch, context - 1), EMPTY, jnp.int32))
 
     def open(self, positions: Array) -> tuple["WindowCache", Array]:
         window = self.pos.shape[1]

@@ -68,7 +68,7 @@ def _begin(
         position=jnp.max(cache.pos, axis=1) + 1,
         latent=latent,
         frame=jnp.zeros((), jnp.int32),
-        eos_frame=jnp.full((batch,), NO_EOS),
+        eos_frame=jnp.full((batch,), NO_EOS, jnp.int32),
         tail=tail,
         limit=limit,
         eos_threshold=eos_threshold,
