@@ -4,6 +4,10 @@ Two caches share one contract, so a transformer does not know which one it runs 
 `open(positions)` reserves room for T new entries and says what may attend to what,
 `put(layer, k, v)` stores a layer's entries and returns all keys and values to read,
 `close(positions)` moves on. Another cache for research is another class with these three methods.
+
+Buffers are [B * Hkv, S, D]: with batch and heads in one axis the products read exactly the buffer
+that the update wrote. Apart, XLA:CPU sees a reshape between the two and copies every cache at every
+step (see BUILD.md).
 """
 
 import jax.numpy as jnp
@@ -29,15 +33,15 @@ class KVCache:
     length live side by side and stale entries do no harm.
     """
 
-    k: tuple[Array, ...]  # per layer [B, Hkv, S, D]
-    v: tuple[Array, ...]  # per layer [B, Hkv, S, D]
+    k: tuple[Array, ...]  # per layer [B * Hkv, S, D]
+    v: tuple[Array, ...]  # per layer [B * Hkv, S, D]
     pos: Array  # [B, S] int32: position of the entry in each slot, EMPTY where there is none
     cursor: Array  # [] int32: the next slot to write
 
     @classmethod
     def init(cls, layers: int, batch: int, heads: int, slots: int, width: int) -> "KVCache":
         def empty() -> tuple[Array, ...]:
-            return tuple(jnp.zeros((batch, heads, slots, width)) for _ in range(layers))
+            return tuple(jnp.zeros((batch * heads, slots, width)) for _ in range(layers))
 
         pos = jnp.full((batch, slots), EMPTY, jnp.int32)
         return cls(empty(), empty(), pos, jnp.zeros((), jnp.int32))
@@ -51,9 +55,9 @@ class KVCache:
         return self.replace(pos=pos), visible(positions, pos)
 
     def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "KVCache"]:
-        at = (0, 0, self.cursor, 0)
-        k = lax.dynamic_update_slice(self.k[layer], k, at)
-        v = lax.dynamic_update_slice(self.v[layer], v, at)
+        at = (0, self.cursor, 0)
+        k = lax.dynamic_update_slice(self.k[layer], _rows(k), at)
+        v = lax.dynamic_update_slice(self.v[layer], _rows(v), at)
         return k, v, self.replace(k=_put(self.k, layer, k), v=_put(self.v, layer, v))
 
     def close(self, positions: Array) -> "KVCache":
@@ -72,14 +76,14 @@ class KVCache:
 class WindowCache:
     """Keeps the last `context - 1` entries: the codec's cache, of constant size."""
 
-    k: tuple[Array, ...]  # per layer [B, H, W, D]
-    v: tuple[Array, ...]  # per layer [B, H, W, D]
+    k: tuple[Array, ...]  # per layer [B * H, W, D]
+    v: tuple[Array, ...]  # per layer [B * H, W, D]
     pos: Array  # [B, W] int32
 
     @classmethod
     def init(cls, layers: int, batch: int, heads: int, context: int, width: int) -> "WindowCache":
         def empty() -> tuple[Array, ...]:
-            return tuple(jnp.zeros((batch, heads, context - 1, width)) for _ in range(layers))
+            return tuple(jnp.zeros((batch * heads, context - 1, width)) for _ in range(layers))
 
         return cls(empty(), empty(), jnp.full((batch, context - 1), EMPTY, jnp.int32))
 
@@ -90,12 +94,10 @@ class WindowCache:
         return self.replace(pos=kept), visible(positions, pos, window + 1)
 
     def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "WindowCache"]:
-        k = jnp.concatenate([self.k[layer], k], axis=2)  # [B, H, W+T, D]
-        v = jnp.concatenate([self.v[layer], v], axis=2)
-        new = k.shape[2] - self.pos.shape[1]
-        cache = self.replace(
-            k=_put(self.k, layer, k[:, :, new:]), v=_put(self.v, layer, v[:, :, new:])
-        )
+        k = jnp.concatenate([self.k[layer], _rows(k)], axis=1)  # [B * H, W + T, D]
+        v = jnp.concatenate([self.v[layer], _rows(v)], axis=1)
+        new = k.shape[1] - self.pos.shape[1]
+        cache = self.replace(k=_put(self.k, layer, k[:, new:]), v=_put(self.v, layer, v[:, new:]))
         return k, v, cache
 
     def close(self, positions: Array) -> "WindowCache":
@@ -107,24 +109,32 @@ def _put(items: tuple[Array, ...], index: int, item: Array) -> tuple[Array, ...]
     return (*items[:index], item, *items[index + 1 :])
 
 
+def _rows(x: Array) -> Array:
+    """[B, T, H, D] -> [B * H, T, D]"""
+    batch, time, heads, width = x.shape
+    return x.swapaxes(1, 2).reshape(batch * heads, time, width)
+
+
 def visible(query: Array, key: Array, context: int | None = None) -> Array:
-    """Causal mask from positions: [B, T] and [B, S] -> [B, 1, 1, T, S] (heads, group)."""
+    """Causal mask from positions: [B, T] and [B, S] -> [B, T, S]."""
     distance = query[:, :, None] - key[:, None, :]
     mask = (key[:, None, :] >= 0) & (distance >= 0)
-    if context is not None:
-        mask &= distance < context
-    return mask[:, None, None]
+    return mask if context is None else mask & (distance < context)
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """q [B, T, H, D], k and v [B, Hkv, S, D] -> [B, T, H, D]; query heads share keys in groups."""
+    """q [B, T, H, D], k and v [B * Hkv, S, D], mask [B, T, S] -> [B, T, H, D].
+
+    Query heads share keys in groups of G = H / Hkv.
+    """
     batch, time, heads, width = q.shape
-    groups = k.shape[1]
-    q = q.reshape(batch, time, groups, heads // groups, width)
-    q = q.transpose(0, 2, 3, 1, 4) * width**-0.5  # [B, Hkv, G, T, D]
-    logits = jnp.einsum("bkgtd,bksd->bkgts", q, k)
+    rows, slots, _ = k.shape
+    q = _rows(q * width**-0.5).reshape(rows, -1, width)  # [B * Hkv, G * T, D]
+    logits = lax.dot_general(q, k, (((2,), (2,)), ((0,), (0,))))  # [B * Hkv, G * T, S]
+    split = logits.reshape(batch, heads, time, slots)
     # A finite floor: a padding query that sees nothing gives garbage, never NaN.
-    logits = jnp.where(mask, logits, -1e30)
+    logits = jnp.where(mask[:, None], split, -1e30).reshape(logits.shape)
     weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    out = jnp.einsum("bkgts,bksd->bkgtd", weights, v) / weights.sum(-1, keepdims=True)
-    return out.transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, width)
+    out = lax.dot_general(weights, v, (((2,), (1,)), ((0,), (0,))))  # [B * Hkv, G * T, D]
+    out = out / weights.sum(-1, keepdims=True)
+    return out.reshape(batch, heads, time, width).swapaxes(1, 2)

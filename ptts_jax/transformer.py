@@ -35,7 +35,7 @@ class Block(nn.Module):
         q = rope(h[..., : split[0]].reshape(batch, time, heads, width), angles)
         k = rope(h[..., split[0] : split[1]].reshape(batch, time, groups, width), angles)
         v = h[..., split[1] :].reshape(batch, time, groups, width)
-        k, v, cache = cache.put(self.index, k.swapaxes(1, 2), v.swapaxes(1, 2))  # [B, Hkv, S, D]
+        k, v, cache = cache.put(self.index, k, v)  # [B * Hkv, S, D]
         h = attend(q, k, v, mask).reshape(batch, time, heads * width)
         h = Linear(c.d_model, bias=False, name="out_proj")(h)
         x = x + self._scaled(h, "scale1")

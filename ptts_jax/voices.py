@@ -125,7 +125,7 @@ def from_embeddings(params: Params, config: Config, x: Array) -> Voice:
         state = generate.prefill(params, config, state, x[:, at : at + PROMPT_BLOCK], count)
 
     def kept(layers: Sequence[Array]) -> tuple[np.ndarray, ...]:
-        return tuple(np.array(np.asarray(layer)[0, :, :length]) for layer in layers)
+        return tuple(np.array(np.asarray(layer)[:, :length]) for layer in layers)
 
     return Voice(kept(state.cache.k), kept(state.cache.v))
 
@@ -141,7 +141,7 @@ def open_cache(voices: Sequence[Voice], slots: int) -> KVCache:
             buffer = np.zeros((len(rows), heads, slots, width), np.float32)
             for i, row in enumerate(rows):
                 buffer[i, :, : row.shape[1]] = row
-            out.append(jnp.asarray(buffer))
+            out.append(jnp.asarray(buffer.reshape(-1, slots, width)))
         return tuple(out)
 
     slot = np.arange(slots)
