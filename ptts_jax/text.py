@@ -14,6 +14,7 @@ from pathlib import Path
 from ptts_jax.config import Config, TextRules
 
 MAX_TOKENS = 50  # of a chunk; the models were trained on single sentences
+ENDLESS = 500  # tokens of a chunk; the reference goes on, and memory runs out
 
 _FINAL = ".!?…"
 _WEAK = ",;:-–—"
@@ -161,6 +162,14 @@ def split(text: str, tokenizer: Tokenizer, rules: TextRules, max_tokens: int) ->
     return _grouped(segments, max_tokens)
 
 
+def _bearable(part: str, tokenizer: Tokenizer, max_tokens: int) -> list[str]:
+    """A chunk without end is cut between words, and a word without end anywhere."""
+    if len(tokenizer.encode(part)) <= ENDLESS:
+        return [part]
+    words = (w[at : at + max_tokens] for w in part.split() for at in range(0, len(w), max_tokens))
+    return _grouped([(len(tokenizer.encode(word)), word) for word in words], max_tokens)
+
+
 def _starts(tokens: list[int], ends: list[int]) -> list[int]:
     """Where a segment starts: at the first token behind one or more of `ends`."""
     marks = set(ends)
@@ -244,20 +253,20 @@ def chunks(
     chosen = frames_after_eos
     if chosen is None:
         chosen = config.model_recommended_frames_after_eos
+    parts = split(text, tokenizer, config.text_rules, max_tokens)
     found = []
-    for part in split(text, tokenizer, config.text_rules, max_tokens):
+    for part in (piece for part in parts for piece in _bearable(part, tokenizer, max_tokens)):
         prompt = prepare(part, config.text_rules)
         tokens = tokenizer.encode(prompt.text)
-        if len(tokens) > max_tokens:
-            short = f"{prompt.text:.40}..."
-            _log.warning(
-                "%d tokens without a break: words may be skipped in %r", len(tokens), short
-            )
         frames = prompt.frames_after_eos + 2 if chosen is None else chosen
         limit = max_frames(len(tokens), config.mimi.frame_rate)
         found.append(Chunk(prompt.text, tuple(tokens), frames, limit))
     if not all(chunk.tokens for chunk in found) or not found:
         raise ValueError("the text has nothing that the model's tokenizer knows")
+    longest = max(found, key=lambda chunk: len(chunk.tokens))
+    if len(longest.tokens) > max_tokens * 6 // 5:
+        short, count = f"{longest.text:.40}...", len(longest.tokens)
+        _log.warning("%d tokens without a break: words may be skipped in %r", count, short)
     return found
 
 
