@@ -255,8 +255,8 @@ def chunks(
         chosen = config.model_recommended_frames_after_eos
     parts = split(text, tokenizer, config.text_rules, max_tokens)
     found = []
-    for part in (piece for part in parts for piece in _bearable(part, tokenizer, max_tokens)):
-        prompt = prepare(part, config.text_rules)
+    for piece in (p for part in parts for p in _bearable(part, tokenizer, max_tokens)):
+        prompt = prepare(piece, config.text_rules)
         tokens = tokenizer.encode(prompt.text)
         frames = prompt.frames_after_eos + 2 if chosen is None else chosen
         limit = max_frames(len(tokens), config.mimi.frame_rate)
