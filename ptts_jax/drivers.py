@@ -24,6 +24,7 @@ Params = dict[str, Any]
 PREFILL_BLOCKS = (64, 16)  # few shapes to compile; a short text wastes at most 15 slots
 DECODE_BLOCKS = (8, 4, 2, 1)  # frames per call of the decoder
 SCAN_FRAMES = 16  # frames per call of the scanning drivers
+AHEAD = 375  # frames (30 s) that the language model may be ahead of whoever listens
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,15 @@ def noise(sampling: Sampling, job: Job, frame: int, size: int) -> np.ndarray:
     rng = np.random.Generator(bits)
     if sampling.noise_clamp is None:
         return rng.standard_normal(size, np.float32) * std
-    kept = np.empty(0, np.float32)
+    clamp, kept = np.float32(sampling.noise_clamp), np.empty(0, np.float32)
     while kept.size < size:  # a normal distribution cut at the clamp, by rejection
-        draw = rng.standard_normal(4 * size, np.float32) * std
-        kept = np.concatenate([kept, draw[np.abs(draw) <= sampling.noise_clamp]])
+        if clamp > std:
+            draw = rng.standard_normal(4 * size, np.float32) * std
+            fine = np.abs(draw) <= clamp
+        else:  # a normal one would hardly ever hit
+            draw = (2 * rng.random(4 * size, np.float32) - 1) * clamp
+            fine = rng.random(4 * size, np.float32) < np.exp(-np.square(draw / std) / 2)
+        kept = np.concatenate([kept, draw[fine]])
     return kept[:size]
 
 
@@ -139,12 +145,15 @@ def stream(
     """Waveform blocks as they come: the language model runs in a thread ahead of the decoder."""
     done = threading.Event()  # the consumer has gone
     out: queue.Queue = queue.Queue()
+    room = threading.Semaphore(AHEAD)
 
     def work() -> None:
         try:
             halted = _Either(stop, done)
             for item in latents(params, config, voice, jobs, sampling, halted):
                 out.put(item)
+                while not room.acquire(timeout=0.1) and not halted.is_set():
+                    pass
             out.put(None)
         except BaseException as error:  # handed to the consumer, who raises it
             out.put(error)
@@ -152,9 +161,10 @@ def stream(
     worker = threading.Thread(target=work, name="ptts-lm", daemon=True)
     worker.start()
     try:
-        yield from _decode_queue(params, config, out, stop)
+        yield from _decode_queue(params, config, out, room, stop)
     finally:
         done.set()
+        room.release()
         worker.join()
 
 
@@ -169,13 +179,18 @@ class _Either:
 
 
 def _decode_queue(
-    params: Params, config: Config, items: queue.Queue, stop: threading.Event
+    params: Params,
+    config: Config,
+    items: queue.Queue,
+    room: threading.Semaphore,
+    stop: threading.Event,
 ) -> Iterator[np.ndarray]:
     """First frame at once, then blocks that grow: speech ahead of its playing can wait."""
     decoder, current, want = None, 0, 1
     ready: list[np.ndarray] = []
     while not stop.is_set():
         item = items.get()
+        room.release()
         if isinstance(item, BaseException):
             raise item
         turn = item is None or item[0] != current  # the job's last frame has come
