@@ -1,0 +1,60 @@
+// NEON dot product (64-bit Arm with FEAT_DotProd): 32 weights a step as two 16-byte registers,
+// signed times signed.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "problem.h"
+
+#if defined(__ARM_FEATURE_DOTPROD)
+#define INT8_TARGET
+#elif defined(__clang__)
+#define INT8_TARGET __attribute__((target("dotprod")))
+#else
+#define INT8_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+#define INT8_INLINE inline __attribute__((always_inline)) INT8_TARGET
+
+namespace int8k::neon {
+
+struct Vec {
+  using X = int8_t;
+  using W = int8x16x2_t;
+  using XV = int8x16x2_t;
+  using Acc = int32x4_t;
+  static constexpr int64_t kStep = 32, kLanes = 4;
+  static constexpr int kOffset8 = 0, kOffset4 = 0;
+  static constexpr int kRows = 4;
+
+  static INT8_INLINE Acc zero() { return vdupq_n_s32(0); }
+  static INT8_INLINE Acc load(const int32_t* p) { return vld1q_s32(p); }
+  static INT8_INLINE void store(int32_t* p, Acc a) { vst1q_s32(p, a); }
+  static INT8_INLINE W load8(const uint8_t* p) {
+    const int8_t* v = reinterpret_cast<const int8_t*>(p);
+    return {{vld1q_s8(v), vld1q_s8(v + 16)}};
+  }
+  static INT8_INLINE W load4(const uint8_t* p) {
+    const uint8x16_t b = vld1q_u8(p);
+    const int8x16_t eight = vdupq_n_s8(8);
+    const int8x16_t lo = vreinterpretq_s8_u8(vandq_u8(b, vdupq_n_u8(15)));
+    const int8x16_t hi = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+    return {{vsubq_s8(lo, eight), vsubq_s8(hi, eight)}};
+  }
+  static INT8_INLINE XV load_x(const X* x) { return {{vld1q_s8(x), vld1q_s8(x + 16)}}; }
+  static INT8_INLINE Acc dot(Acc a, const W& w, const XV& x) {
+    return vdotq_s32(vdotq_s32(a, w.val[0], x.val[0]), w.val[1], x.val[1]);
+  }
+  static INT8_INLINE Acc add(Acc a, Acc b) { return vaddq_s32(a, b); }
+  static INT8_INLINE void sum4(Acc a, Acc b, Acc c, Acc d, int32_t* out) {
+    vst1q_s32(out, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+  }
+};
+using Vec8 = Vec;
+using VecG = Vec;
+
+#include "gemm.inc"
+
+}  // namespace int8k::neon
+
+#undef INT8_INLINE
+#undef INT8_TARGET

@@ -1,0 +1,62 @@
+// What one quantised product is, and where its scratch lives. Knows nothing of XLA or of any
+// instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace int8k {
+
+// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], with w held as 8 or 4 bits.
+struct Problem {
+  const float* x;      // [rows, in]
+  const uint8_t* w;    // 8 bits: int8 [out, in]; 4 bits: [out, in / 2], low nibble first, value + 8
+  const float* scale;  // [out] or [out, in / group]
+  const float* bias;   // [out] or null
+  float* y;            // [rows, out]
+  int64_t rows, in, out;
+  int64_t bits;   // 8 or 4
+  int64_t group;  // 32, 64, 128, or 0: one scale per output channel
+};
+
+constexpr bool valid(const Problem& p) {
+  const bool shape = p.rows >= 0 && p.in >= 1 && p.out >= 0;
+  const bool bits = p.bits == 8 || (p.bits == 4 && p.in % 2 == 0);
+  const bool whole = p.group == 0 && p.in <= 65536;  // more could overflow the int32 sum
+  const bool grouped =
+      (p.group == 32 || p.group == 64 || p.group == 128) && p.in % p.group == 0;
+  return shape && bits && (whole || grouped);
+}
+
+// Activations of a block of rows, quantised: q * scale ~ x. Rows are padded with zeros to whole
+// vectors, plus a cache line so that rows of a power of two do not all land in the same cache sets.
+template <class X>
+struct Rows {
+  X* q;             // [rows, stride]
+  int32_t* offset;  // [rows, offset_stride]: what the accumulators of each group start from
+  float* scale;     // [rows]
+  int64_t stride, offset_stride;
+};
+
+// Grow-only memory of one thread: calls from several threads never share it.
+inline uint8_t* scratch(size_t bytes) {
+  thread_local std::vector<uint8_t> buffer;
+  if (buffer.size() < bytes + 64) buffer.resize(bytes + 64);
+  const uintptr_t start = reinterpret_cast<uintptr_t>(buffer.data());
+  return buffer.data() + ((64 - start % 64) % 64);
+}
+
+// Small constant loops over register arrays must unroll whole, or the arrays live in memory.
+#if defined(__clang__)
+#define INT8_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define INT8_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+constexpr int64_t kAhead = 8192;  // bytes to prefetch ahead of a sequential read (measured)
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace int8k

@@ -1,0 +1,151 @@
+// Drives the int8 kernels of every instruction set this machine has over random shapes, alignments
+// and values, against a plain scalar reference. Meant to be compiled with
+// -fsanitize=address,undefined: every buffer ends exactly where its allocation ends.
+// Usage: int8_fuzz CASES SEED; prints the instruction sets covered, one "FAIL" line per mismatch.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "kernels.h"
+
+using int8k::Problem;
+
+namespace {
+
+std::mt19937 rng;
+
+int64_t pick(int64_t lo, int64_t hi) { return std::uniform_int_distribution<int64_t>(lo, hi)(rng); }
+
+// Memory that starts `offset` elements into its allocation and ends with it.
+template <class T>
+struct Buffer {
+  Buffer(int64_t count, int64_t offset)
+      : memory(std::malloc(size_t(count + offset + (count == 0)) * sizeof(T)), &std::free),
+        data(static_cast<T*>(memory.get()) + offset) {}
+  std::unique_ptr<void, decltype(&std::free)> memory;
+  T* data;
+};
+
+float activation(int kind) {
+  const float u = std::uniform_real_distribution<float>(-1, 1)(rng);
+  switch (kind) {
+    case 0: return u;
+    case 1: return 0.0f;
+    case 2: return u * 1e-40f;
+    case 3: return u * 3.4e38f;
+    case 4: return u * 1e-29f;
+    case 5: return std::round(u * 127) + 0.5f * static_cast<float>(pick(0, 1));  // ties
+    default: return u * std::exp2(static_cast<float>(pick(-140, 120)));
+  }
+}
+
+int weight(const Problem& p, int64_t n, int64_t k) {
+  if (p.bits == 8) return reinterpret_cast<const int8_t*>(p.w)[n * p.in + k];
+  const int byte = p.w[n * (p.in / 2) + k / 2];
+  return (k % 2 ? byte >> 4 : byte & 15) - 8;
+}
+
+// What row m of the problem must give: the exact value, and how far rounding may take it.
+void reference(const Problem& p, int64_t m, std::vector<double>& y, std::vector<double>& slack) {
+  const float* x = p.x + m * p.in;
+  float absmax = 0;
+  bool finite = true;
+  for (int64_t k = 0; k < p.in; ++k) {
+    finite = finite && std::isfinite(x[k]);
+    absmax = std::fmax(absmax, std::fabs(x[k]));
+  }
+  const float scale = std::fmax(absmax * (1.0f / 127.0f), 0x1p-100f), inverse = 1.0f / scale;
+  const int64_t group = p.group ? p.group : p.in;
+  for (int64_t n = 0; n < p.out; ++n) {
+    double sum = 0, size = 0;
+    for (int64_t g = 0; g < p.in / group; ++g) {
+      int64_t acc = 0;
+      for (int64_t k = g * group; finite && k < (g + 1) * group; ++k) {
+        acc += static_cast<int64_t>(std::nearbyint(x[k] * inverse)) * weight(p, n, k);
+      }
+      const double part = static_cast<double>(acc) * p.scale[n * (p.in / group) + g];
+      sum += part;
+      size += std::fabs(part);
+    }
+    const double bias = p.bias ? p.bias[n] : 0;
+    y[n] = finite ? sum * scale + bias : NAN;
+    slack[n] = 4e-7 * (size * scale + std::fabs(bias)) + 1e-37;
+  }
+}
+
+bool check(Problem p, int isa) {
+  Buffer<float> y(p.rows * p.out, pick(0, 15));
+  p.y = y.data;
+  int8k::dot(p, isa);
+  std::vector<double> want(p.out), slack(p.out);
+  for (int64_t m = 0; m < p.rows; ++m) {
+    reference(p, m, want, slack);
+    for (int64_t n = 0; n < p.out; ++n) {
+      const float got = p.y[m * p.out + n];
+      const bool same = std::isnan(want[n]) ? std::isnan(got)
+                        : std::fabs(want[n]) > 3e38
+                            ? std::fabs(got) > 3e38
+                            : std::fabs(got - want[n]) <= slack[n];
+      if (!same) {
+        std::printf("FAIL isa %d rows %ld in %ld out %ld bits %ld group %ld at %ld,%ld: %g not %g\n",
+                    isa, long(p.rows), long(p.in), long(p.out), long(p.bits), long(p.group),
+                    long(m), long(n), got, want[n]);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+bool one_case() {
+  Problem p{};
+  p.bits = pick(0, 1) ? 8 : 4;
+  const int64_t groups[] = {0, 0, 32, 64, 128};
+  p.group = groups[pick(0, 4)];
+  p.in = p.group ? p.group * pick(1, 5) : pick(1, 300) * (p.bits == 4 ? 2 : 1);
+  p.rows = pick(0, 3) ? pick(1, 6) : pick(0, 70);
+  p.out = pick(0, 3) ? pick(1, 13) : pick(0, 90);
+  const int64_t scales = p.out * (p.group ? p.in / p.group : 1);
+  Buffer<float> x(p.rows * p.in, pick(0, 15)), scale(scales, pick(0, 15)), bias(p.out, pick(0, 15));
+  Buffer<uint8_t> w(p.out * p.in * p.bits / 8, pick(0, 63));
+  for (int64_t m = 0; m < p.rows; ++m) {
+    const int kind = static_cast<int>(pick(0, 8));
+    for (int64_t k = 0; k < p.in; ++k) x.data[m * p.in + k] = activation(kind);
+    if (kind == 7) x.data[m * p.in + pick(0, p.in - 1)] = pick(0, 1) ? INFINITY : -INFINITY;
+    if (kind == 8) x.data[m * p.in + pick(0, p.in - 1)] = std::nanf("");
+  }
+  const bool extreme = pick(0, 3) == 0;  // -128 too: a file may hold it
+  for (int64_t i = 0; i < p.out * p.in * p.bits / 8; ++i) {
+    w.data[i] = extreme ? (pick(0, 1) ? 0x80 : 0x7f) : static_cast<uint8_t>(pick(0, 255));
+  }
+  for (int64_t i = 0; i < scales; ++i) scale.data[i] = std::exp2(static_cast<float>(pick(-12, 3)));
+  for (int64_t i = 0; i < p.out; ++i) bias.data[i] = activation(0);
+  p.x = x.data, p.w = w.data, p.scale = scale.data, p.bias = pick(0, 1) ? bias.data : nullptr;
+  if (!int8k::valid(p)) {
+    std::printf("FAIL: a valid problem is refused\n");
+    return false;
+  }
+  bool ok = true;
+  for (int isa = int8k::kAuto; isa < int8k::kIsaCount; ++isa) {
+    if (isa == int8k::kAuto || int8k::supported(isa)) ok = check(p, isa) && ok;
+  }
+  return ok;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
+  rng.seed(argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 0);
+  int failures = 0;
+  for (int i = 0; i < cases; ++i) failures += !one_case();
+  std::printf("isas");
+  for (int isa = 1; isa < int8k::kIsaCount; ++isa) {
+    if (int8k::supported(isa)) std::printf(" %d", isa);
+  }
+  std::printf("\ncases %d failures %d\n", cases, failures);
+  return failures != 0;
+}

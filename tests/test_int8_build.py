@@ -1,0 +1,179 @@
+"""Building the native kernels: the cache, and every way in which it can go wrong."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from int8 import build
+from int8.build import BuildError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTTS_JAX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "int8"
+
+
+def _compiler(tmp_path, monkeypatch, body='echo "kernels $$" > "$out"'):
+    """A stand-in for $CXX: counts its runs, then does as told with $out."""
+    script = tmp_path / "cxx"
+    script.write_text(f"#!/bin/sh\necho run >> {tmp_path}/runs\nfor out; do :; done\n{body}\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CXX", str(script))
+    return lambda: len((tmp_path / "runs").read_text().split())
+
+
+def test_cache_dir_follows_the_environment(monkeypatch):
+    for name in ("PTTS_JAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert build.cache_dir() == Path.home() / ".cache" / "ptts_jax" / "int8"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert build.cache_dir() == Path("/xdg/ptts_jax/int8")
+    monkeypatch.setenv("PTTS_JAX_CACHE", "/own")
+    assert build.cache_dir() == Path("/own/int8")
+
+
+def test_builds_once_and_then_uses_the_cache(cache, tmp_path, monkeypatch, capsys):
+    runs = _compiler(tmp_path, monkeypatch)
+    first = build.build(verbose=True)
+    assert first.parent == cache
+    assert build.build(verbose=True) == first
+    assert runs() == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "building" in said[0]
+    assert "already built" in said[1]
+    assert [p.name for p in cache.iterdir()] == [first.name]
+
+
+def test_a_changed_source_flag_or_compiler_builds_anew(cache, tmp_path, monkeypatch):
+    _compiler(tmp_path, monkeypatch)
+    first = build.build()
+    monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-DOTHER"])
+    second = build.build()
+    _compiler(tmp_path, monkeypatch, 'echo "another compiler" > "$out"')
+    assert len({first, second, build.build()}) == 3
+
+
+def test_a_damaged_library_is_built_again(cache, tmp_path, monkeypatch):
+    runs = _compiler(tmp_path, monkeypatch)
+    path = build.build()
+    path.write_bytes(path.read_bytes()[:3])
+    again = build.build()
+    assert runs() == 2
+    assert again.read_bytes().startswith(b"kernels")
+
+
+def test_a_library_built_ahead_serves_without_a_compiler(cache, tmp_path, monkeypatch):
+    _compiler(tmp_path, monkeypatch)
+    path = build.build()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert build.build() == path
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('echo "x.cc:1: error: no such header" >&2; exit 1', "no such header"),
+        ("exit 3", "failed (no message)"),
+        ("exit 0", "No such file|failed"),
+    ],
+)
+def test_a_broken_compiler_is_one_line(cache, tmp_path, monkeypatch, body, message):
+    _compiler(tmp_path, monkeypatch, body.replace("exit 0", 'rm "$out"'))
+    with pytest.raises(BuildError) as e:
+        build.build()
+    assert any(m in str(e.value) for m in message.split("|"))
+    assert "\n" not in str(e.value)
+    assert not list(cache.iterdir())
+
+
+def test_an_absent_compiler_is_one_line(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler -O3")
+    with pytest.raises(BuildError, match="CXX=/no/such/compiler -O3 is not a program"):
+        build.build()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler"):
+        build.build()
+
+
+def test_a_compiler_that_cannot_be_run_is_one_line(cache, tmp_path, monkeypatch):
+    script = tmp_path / "cxx"
+    script.write_bytes(b"\x7fELF not really")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    with pytest.raises(BuildError, match="could not be run"):
+        build.build()
+
+
+def test_a_cache_that_cannot_be_written_gives_way_to_a_private_directory(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PTTS_JAX_CACHE", str(tmp_path / "file"))
+    _compiler(tmp_path, monkeypatch)
+    path = build.build()
+    assert path.read_bytes().startswith(b"kernels")
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_many_builders_at_once(cache, tmp_path, monkeypatch):
+    _compiler(tmp_path, monkeypatch, 'sleep 0.1; echo "kernels $$" > "$out"')
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(build.build())) for _ in range(5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(found) == 5
+    assert all(p.read_bytes().startswith(b"kernels") for p in found)
+    assert not list(cache.glob("*.part"))
+
+
+PROGRAM = """
+import jax.numpy as jnp, int8
+w = int8.quantize(jnp.eye(64))
+for _ in range(2):
+    y = int8.dot(jnp.ones((3, 64)), w)
+print(int8.resolve_backend(), float(abs(y - 1).max()) < 1e-6)
+"""
+
+
+def _run(env, program=PROGRAM):
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("failure", ["absent", "broken", "unloadable"])
+def test_products_go_on_without_native_kernels(failure, tmp_path, monkeypatch):
+    if failure == "absent":
+        monkeypatch.setenv("CXX", "/no/such/compiler")
+    else:
+        body = "exit 1" if failure == "broken" else 'echo garbage > "$out"'
+        _compiler(tmp_path, monkeypatch, body)
+    done = _run({"PTTS_JAX_CACHE": str(tmp_path / "cache"), "INT8_BACKEND": "auto"})
+    assert done.stdout.split() == ["xla", "True"], done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("int8: products run as plain XLA, not as native kernels: ")
+
+
+def test_forcing_native_where_it_cannot_be_is_an_error(tmp_path):
+    program = "import int8\nint8.set_backend('native')\n" + PROGRAM
+    env = {"PTTS_JAX_CACHE": str(tmp_path), "CXX": "/no/such/compiler"}
+    for case in (_run(env, program), _run({**env, "INT8_BACKEND": "native"})):
+        assert case.returncode != 0
+        assert case.stderr.splitlines()[-1].endswith("CXX=/no/such/compiler is not a program")
+
+
+def test_the_real_kernels_build_and_load_in_a_fresh_cache(tmp_path):
+    """One that cannot be written, so that the way through a private directory is taken whole."""
+    (tmp_path / "file").write_text("in the way")
+    done = _run({"PTTS_JAX_CACHE": str(tmp_path / "file"), "INT8_BACKEND": "native"})
+    assert done.stdout.split() == ["native", "True"], done.stderr
+    assert not done.stderr
