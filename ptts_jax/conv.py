@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
 
+from int8 import QTensor, dot
+
 
 @dataclass(frozen=True)
 class ConvSpec:
@@ -60,10 +62,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, state: ConvState) -> tuple[Array, ConvState]:
         s = self.spec
-        w = self.param("w", nn.initializers.lecun_normal(), s.weight_shape)
+        w = self.get_variable("params", "w")
+        if not isinstance(w, QTensor):
+            w = self.param("w", nn.initializers.lecun_normal(), s.weight_shape)
         full, state = _extend(x, state, s.memory)
         if s.depthwise:
             y = full[:, :-1, None] * w[0] + full[:, 1:, None] * w[1]  # [B, T, stride, C]
+        elif isinstance(w, QTensor):
+            y = dot(_windows(full, s), w)  # [B, T, Cout], or [B, T, stride * Cout]
         else:
             y = lax.conv_general_dilated(
                 full,
@@ -78,6 +84,14 @@ class Conv(nn.Module):
         if s.bias:
             y = y + self.param("b", nn.initializers.zeros, (s.cout,))
         return y, state
+
+
+def _windows(full: Array, s: ConvSpec) -> Array:
+    """The inputs of each output, tap after tap: [B, T + memory, C] -> [B, T, K * C]."""
+    taps, dilation, stride = (2, 1, 1) if s.transposed else (s.kernel, s.dilation, s.stride)
+    reach = full.shape[1] - (taps - 1) * dilation  # where the last tap's inputs end
+    parts = [full[:, k * dilation : k * dilation + reach : stride] for k in range(taps)]
+    return jnp.concatenate(parts, axis=-1)
 
 
 def _extend(x: Array, state: ConvState, memory: int) -> tuple[Array, ConvState]:

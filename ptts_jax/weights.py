@@ -1,5 +1,5 @@
-"""Parameters from files: the checkpoints that a config names, converted once and kept, and our own
-self-contained files.
+"""Parameters from files: the checkpoints that a config names, converted (and, if wanted, quantised)
+once and kept, and our own self-contained files.
 
 What converts is the package `convert`; how a name becomes a local file is the caller's `fetch`.
 Arrays are memory-mapped and handed to the device without a copy where it takes them so.
@@ -21,8 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from convert import ConvertError, FileError, files, flatten, from_reference, raw, unflatten
-from ptts_jax import codec, lm
+from int8.store import pack, unpack
+from ptts_jax import codec, lm, quantization
 from ptts_jax.config import Config, parse, to_yaml
+from ptts_jax.quantization import Int8
 
 Params = dict[str, Any]
 Fetch = Callable[..., tuple[Path, int]]  # (sources, *, quiet) -> (file, index of the source)
@@ -67,19 +69,49 @@ def template(config: Config) -> dict[str, Any]:
     return jax.tree.map(lambda leaf: leaf.shape, shapes)
 
 
-def load(config: Config, fetch: Fetch, *, cache_dir: Path, quiet: bool = False) -> Loaded:
+def load(
+    config: Config,
+    fetch: Fetch,
+    *,
+    cache_dir: Path,
+    quiet: bool = False,
+    int8: Int8 | None = None,
+) -> Loaded:
     """The parameters that a config names; a converted copy is kept in `cache_dir`."""
     sources, public = _fetch(config, fetch, quiet)
-    cached = cache_dir / "weights" / f"{_key(config, sources)}.safetensors"
+    folder, key = cache_dir / "weights", _key(config, sources)
+    converted = folder / f"{key}.safetensors"
+    cached = converted if int8 is None else folder / f"{key}-{int8.label}.safetensors"
     found = _read_cached(cached)
     if found is None:
         if not quiet:
-            print("converting the weights, once for this model ...", file=sys.stderr)
-        tree = _convert(config, sources)
+            work = "converting" if int8 is None else "quantising"
+            print(f"{work} the weights, once for this model ...", file=sys.stderr)
+        tree = _make(config, sources, converted, int8)
         kept = _write_cached(cached, tree)  # mapped again, it stands where a device takes it
         found = (kept and _read_cached(cached)) or (tree, _encodes(tree))
     tree, encoder = found
+    if int8 is not None:  # says again what stays float; what is quantised is left alone
+        tree = _quantized(tree, int8, "", quiet)
     return Loaded(jax.device_put(tree), encoder and not public)
+
+
+def _make(config: Config, sources: dict[str, Path], converted: Path, int8: Int8 | None) -> Params:
+    if int8 is None:
+        return _convert(config, sources)
+    kept = _read_cached(converted)  # used where there is one; none is made for this
+    tree = kept[0] if kept else _convert(config, sources)
+    return _quantized(tree, int8, " and ".join(map(str, sources.values())), quiet=True)
+
+
+def _quantized(tree: Params, int8: Int8, origin: str, quiet: bool) -> Params:
+    try:
+        tree, report = quantization.apply(tree, int8)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
+    if report.left and not quiet:
+        print(f"int8: {report}", file=sys.stderr)
+    return tree
 
 
 def _fetch(config: Config, fetch: Fetch, quiet: bool) -> tuple[dict[str, Path], bool]:
@@ -171,15 +203,20 @@ def _read_cached(path: Path) -> tuple[Params, bool] | None:
         return None
     if metadata.get("checksum") != files.checksum(tensors):
         return None
-    return unflatten(tensors), metadata.get("encoder") == "yes"
+    try:
+        flat = unpack(tensors, metadata.get("int8", "{}"))
+    except ValueError:
+        return None
+    return unflatten(flat), metadata.get("encoder") == "yes"
 
 
 def _write_cached(path: Path, tree: Params) -> bool:
     """Keep a converted copy; False where that cannot be."""
-    tensors = flatten(tree)
+    tensors, note = pack(flatten(tree))
     metadata = {
         "checksum": files.checksum(tensors),
         "encoder": "yes" if _encodes(tree) else "no",
+        "int8": note,
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +248,7 @@ def save_converted(
     voice_cloning: bool,
 ) -> None:
     """Write one file that needs nothing beside it: parameters, config and tokenizer."""
-    tensors = {f"params/{path}": np.asarray(leaf) for path, leaf in flatten(params).items()}
+    tensors, note = pack({f"params/{path}": leaf for path, leaf in flatten(params).items()})
     kind, payload = tokenizer
     metadata = {
         "ptts_jax": FORMAT,
@@ -219,13 +256,14 @@ def save_converted(
         "config": to_yaml(config),
         "tokenizer": kind,
         "voice_cloning": json.dumps(voice_cloning),
-        "structure": _structure(tensors),
+        "int8": note,
+        "structure": _structure(tensors, note),
     }
     files.write(path, {**tensors, "tokenizer": np.frombuffer(payload, np.uint8)}, metadata)
 
 
-def load_converted(path: str | Path) -> Converted:
-    """Read a file of `save_converted`."""
+def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = True) -> Converted:
+    """Read a file of `save_converted`; `int8` quantises what of it is not yet so."""
     tensors, metadata = files.read(path)
     if "ptts_jax" not in metadata:
         raise FileError(
@@ -237,20 +275,28 @@ def load_converted(path: str | Path) -> Converted:
             "convert the model again"
         )
     payload = tensors.pop("tokenizer", np.zeros(0, np.uint8)).tobytes()
+    note = metadata.get("int8", "{}")  # names the quantised weights
+    try:
+        flat = unpack(tensors, note)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}; write it again with `python -m int8`") from None
     missing = {"name", "config", "tokenizer", "voice_cloning", "structure"} - metadata.keys()
-    if missing or not payload or metadata["structure"] != _structure(tensors):
+    if missing or not payload or metadata["structure"] != _structure(tensors, note):
         raise FileError(f"{path}: parts of the model are missing or changed; convert it again")
-    params = {path.removeprefix("params/"): leaf for path, leaf in tensors.items()}
+    params = unflatten({path.removeprefix("params/"): leaf for path, leaf in flat.items()})
+    if int8 is not None:
+        params = _quantized(params, int8, str(path), quiet)
     return Converted(
         name=metadata["name"],
         config=parse(metadata["config"], str(path)),
-        params=jax.device_put(unflatten(params)),
+        params=jax.device_put(params),
         tokenizer=(metadata["tokenizer"], payload),
         voice_cloning=metadata["voice_cloning"] == "true",
     )
 
 
-def _structure(tensors: dict[str, np.ndarray]) -> str:
+def _structure(tensors: dict[str, np.ndarray], note: str) -> str:
     """Names, types and shapes, as one short text."""
     rows = [f"{name} {x.dtype} {x.shape}" for name, x in sorted(tensors.items())]
+    rows += [note] if note != "{}" else []
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:32]

@@ -1,0 +1,102 @@
+"""Which weights of a model become QTensors: groups of names, less those that must never.
+
+Knows nested dicts of arrays and patterns of their names ("a/b/w"); whose names they are, and how a
+leaf of another layout becomes a matrix [out, in], is the caller's to say.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from int8.qtensor import QTensor, quantize, why_not
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a policy did to a tree."""
+
+    quantized: tuple[str, ...]  # names of leaves
+    left: tuple[tuple[str, str], ...]  # chosen, but still float: name and reason
+
+    def __str__(self) -> str:
+        if not self.left:
+            return f"{len(self.quantized)} weights are quantised"
+        total = len(self.quantized) + len(self.left)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left)
+        return f"{len(self.left)} of {total} weights stay float ({reasons})"
+
+
+def check_groups(chosen: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses a name that is no group."""
+    known = list(known)
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ValueError(f"unknown int8 group {name!r}; {hint}(there are {', '.join(known)})")
+
+
+def quantize_tree(
+    params: Params,
+    groups: Mapping[str, Sequence[str]],
+    chosen: Sequence[str],
+    never: Sequence[str] = (),
+    bits: int = 8,
+    group_size: int | None = None,
+    *,
+    as_matrix: Callable[[Any], Any] = lambda leaf: leaf,
+) -> tuple[dict[str, Any], Report]:
+    """A new tree in which the leaves of the chosen groups are QTensors, and what became of each.
+
+    `groups` and `never` hold regular expressions that match whole names. Leaves quantised so
+    before are kept as they are; leaves quantised otherwise are refused.
+    """
+    check_groups(chosen, groups)
+    wanted = {name: re.compile("|".join(f"(?:{p})" for p in groups[name])) for name in chosen}
+    forbidden = [re.compile(pattern) for pattern in never]
+    found: set[str] = set()
+    quantized: list[str] = []
+    left: list[tuple[str, str]] = []
+
+    def visit(path: str, node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {name: visit(f"{path}/{name}".lstrip("/"), item) for name, item in node.items()}
+        own = {name for name, pattern in wanted.items() if pattern.fullmatch(path)}
+        if not own or any(pattern.fullmatch(path) for pattern in forbidden):
+            return node
+        found.update(own)
+        leaf, reason = _quantized(path, node, bits, group_size, as_matrix)
+        if reason is None:
+            quantized.append(path)
+        else:
+            left.append((path, reason))
+        return leaf
+
+    tree = visit("", params)
+    if empty := [name for name in chosen if name not in found]:
+        raise ValueError(f"int8 group {empty[0]!r} names no weight of this model")
+    return tree, Report(tuple(quantized), tuple(left))
+
+
+def _quantized(
+    path: str, leaf: Any, bits: int, group_size: int | None, as_matrix: Callable[[Any], Any]
+) -> tuple[Any, str | None]:
+    """The leaf as it shall be, and why it is still float if so."""
+    if isinstance(leaf, QTensor):
+        if (leaf.bits, leaf.group_size) != (bits, group_size):
+            raise ValueError(
+                f"{path} is quantised already, to {leaf.bits} bits with group size "
+                f"{leaf.group_size}; for another format start from the float model"
+            )
+        return leaf, None
+    matrix = as_matrix(leaf)
+    if reason := why_not(matrix.shape, bits, group_size):
+        return leaf, reason
+    try:
+        return quantize(matrix, bits, group_size), None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,97 @@
+"""Which of this model's weights are quantised: the groups a user may choose, and the choice itself.
+
+How weights are quantised and multiplied is the package int8's business; `params -> params` here,
+and nothing else of the model changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from int8.policy import Report, check_groups, quantize_tree
+from int8.qtensor import BITS, GROUP_SIZES
+
+Params = dict[str, Any]
+
+_BLOCK = r"layers/layer_\d+"
+GROUPS: dict[str, tuple[str, ...]] = {
+    "attention": (rf"lm/backbone/{_BLOCK}/(in_proj|out_proj)/w",),
+    "ffn": (rf"lm/backbone/{_BLOCK}/(up|down)/w",),
+    # The products that are large. The times' embeddings are not: they are made once per utterance.
+    # `input` and `final` are small (16,000 of 10 million weights), and what `final` gives is fed
+    # back as the next latent: in float they cost nothing and add no error of their own.
+    "flow": (r"lm/head/modulation/(cond|all)/w", r"lm/head/net/(in|out)_\d+/w"),
+    # Not the depthwise upsampling, which is no matrix product, nor the few weights of `last`:
+    # its rounding would be heard as it is.
+    "codec": (
+        rf"codec/decoder/transformer/{_BLOCK}/(in_proj|out_proj|up|down)/w",
+        r"codec/decoder/transformer/(input|output)/w",
+        r"codec/decoder/seanet/(first|up_\d+|res_\d+_\d+_(in|out))/w",
+    ),
+}
+DEFAULT = ("attention", "ffn")
+NEVER = (
+    r"lm/(eos|text|speaker|input)/.*",  # the stop is touchy; the others are what the model is told
+    r"(.*/)?(norm\w*|times|final|last|upsample|quantizer)/.*",
+    r"codec/encoder/.*",
+)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What to quantise, and how. Equal choices are equal objects, however they were spelt."""
+
+    groups: tuple[str, ...] = DEFAULT
+    bits: int = 8
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_groups(self.groups, [*GROUPS, "all"])
+        if not self.groups:
+            raise ValueError(f"int8: no group is named (there are {', '.join([*GROUPS, 'all'])})")
+        if self.bits not in BITS:
+            raise ValueError(f"bits {self.bits}: give {' or '.join(map(str, BITS))}")
+        if self.group_size is not None and self.group_size not in GROUP_SIZES:
+            sizes = ", ".join(map(str, GROUP_SIZES))
+            raise ValueError(f"group_size {self.group_size}: give one of {sizes}, or none at all")
+        chosen = [name for name in GROUPS if name in self.groups or "all" in self.groups]
+        object.__setattr__(self, "groups", tuple(chosen))
+
+    @property
+    def label(self) -> str:
+        """Names the choice within a file name."""
+        size = "" if self.group_size is None else f"-g{self.group_size}"
+        return f"int{self.bits}{size}-{'-'.join(self.groups)}"
+
+
+def parse(
+    choice: Int8 | bool | str | Sequence[str] | None, bits: int = 8, group_size: int | None = None
+) -> Int8 | None:
+    """A choice as users put it: None, True, "all", "attention,ffn" or a list of such names."""
+    if isinstance(choice, Int8):
+        return choice
+    if choice is None or choice is False:
+        if (bits, group_size) != (8, None):
+            raise ValueError("bits and group_size: only of use with int8; give int8 too")
+        return None
+    if choice is True:
+        return Int8(DEFAULT, bits, group_size)
+    names = choice.split(",") if isinstance(choice, str) else choice
+    return Int8(tuple(name.strip() for name in names if name.strip()), bits, group_size)
+
+
+def apply(params: Params, spec: Int8) -> tuple[Params, Report]:
+    """Quantised parameters, and what became of each chosen weight. Twice is as once."""
+    return quantize_tree(
+        params, GROUPS, spec.groups, NEVER, spec.bits, spec.group_size, as_matrix=_as_matrix
+    )
+
+
+def quantize(params: Params, spec: Int8) -> Params:
+    """As `apply`, without the report."""
+    return apply(params, spec)[0]
+
+
+def _as_matrix(w: Any) -> Any:
+    """A convolution's weight [K, in, out] as the matrix [out, K * in], tap after tap."""
+    return w if w.ndim == 2 else w.transpose(2, 0, 1).reshape(w.shape[2], -1)
