@@ -22,6 +22,8 @@ from ptts_jax.voices import Voice
 
 DEFAULT_MODEL = "english"
 BATCH_ROWS = 8  # utterances side by side; more rows of unequal length waste more than they win
+VOICES_KEPT = 64  # read or cloned before and asked for again
+LONGEST_TAIL = 1000  # frames
 
 VoiceLike = Voice | str | Path | np.ndarray | None
 
@@ -45,7 +47,7 @@ class TTS:
         self.tokenizer = tokenizer
         self.voice_cloning = voice_cloning
         self.quiet = quiet
-        self._known: dict[tuple[str, float | None], Voice] = {}
+        self._known: dict[tuple, Voice] = {}
 
     @property
     def sample_rate(self) -> int:
@@ -66,16 +68,23 @@ class TTS:
 
         None is the model's default voice. `truncate` cuts a long prompt to so many seconds.
         """
+        if truncate is not None and not truncate > 0:
+            raise ValueError(f"truncate {truncate}: give seconds above 0")
         if isinstance(source, Voice):
-            return source
+            return self._fitting(source)
         if source is None:
             source = released.default_voice(self.name if self.released else None)
         if not isinstance(source, str | os.PathLike):
-            return self._clone(np.asarray(source), self.sample_rate, truncate, "the voice prompt")
-        key = (os.fspath(source), truncate)
-        if key not in self._known:
-            self._known[key] = self._read_voice(*key)
-        return self._known[key]
+            return self._clone(_samples(source), self.sample_rate, truncate, "the voice prompt")
+        name = os.fspath(source)
+        key = (name, truncate, *_version(name))
+        voice = self._known.get(key)
+        if voice is None:
+            voice = self._read_voice(name, truncate)
+            while len(self._known) >= VOICES_KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[key] = voice
+        return voice
 
     def stream(
         self,
@@ -122,6 +131,8 @@ class TTS:
         Long texts are batched by their chunks too: the fastest way to much audio.
         """
         sampling = self._sampling(temperature, steps, noise_clamp, eos_threshold)
+        if isinstance(lines, str):
+            raise ValueError("generate_batch takes a list of texts; for one text use generate")
         own = [self.voice(v) for v in _spread(voice, len(lines), "voice")]
         seeds = [_seed(s) for s in _spread(seed, len(lines), "seed")]
         rows = [  # (text, chunk), every chunk a row
@@ -131,16 +142,17 @@ class TTS:
         ]
         order = sorted(range(len(rows)), key=lambda i: rows[i][1].limit)  # alike beside alike
         stop = stop or threading.Event()
-        waves: dict[int, np.ndarray] = {}
+        waves = dict.fromkeys(order, np.zeros(0, np.float32))
         for at in range(0, len(order), BATCH_ROWS):
             group = order[at : at + BATCH_ROWS]
+            if stop.is_set():
+                break
             jobs = [rows[i][1] for i in group]
             states = [own[rows[i][0]] for i in group]
             made = drivers.batch(self.params, self.config, states, jobs, sampling, stop)
             waves.update(zip(group, made, strict=True))
-        empty = np.zeros(0, np.float32)
         return [
-            np.concatenate([empty, *(waves[i] for i, row in enumerate(rows) if row[0] == number)])
+            np.concatenate([waves[i] for i, row in enumerate(rows) if row[0] == number])
             for number in range(len(lines))
         ]
 
@@ -162,25 +174,40 @@ class TTS:
             raise ValueError(f"temperature {temperature}: give a number from 0 up (about 0.3)")
         if not 1 <= steps <= 1000:
             raise ValueError(f"steps {steps}: give a whole number from 1 to 1000")
-        if noise_clamp is not None and not noise_clamp > 0:
+        if noise_clamp is not None and not 0 < noise_clamp < 1e6:
             raise ValueError(f"noise_clamp {noise_clamp}: give a number above 0 (about 2)")
         if np.isnan(eos_threshold):
             raise ValueError("eos_threshold nan: give a number (about -4)")
-        return Sampling(temperature, int(steps), noise_clamp, eos_threshold)
+        return Sampling(temperature, int(steps), noise_clamp, max(-1e9, min(eos_threshold, 1e9)))
 
     def _jobs(self, text: str, seed: int, tail: int | None, max_tokens: int) -> list[Job]:
-        if tail is not None and tail < 0:
-            raise ValueError(f"frames_after_eos {tail}: give a whole number from 0 up")
+        if tail is not None and not 0 <= tail <= LONGEST_TAIL:
+            raise ValueError(
+                f"frames_after_eos {tail}: give a whole number from 0 to {LONGEST_TAIL}"
+            )
+        if not 1 <= max_tokens <= texts.ENDLESS:
+            bounds = f"from 1 to {texts.ENDLESS} (about {texts.MAX_TOKENS})"
+            raise ValueError(f"max_tokens {max_tokens}: give a whole number {bounds}")
         texts.check_speakable(text)
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens {max_tokens}: give a whole number from 1 up (about 50)")
         chunks = texts.chunks(text, self.tokenizer, self.config, max_tokens, tail)
         return [
             Job(c.tokens, c.frames_after_eos, c.max_frames, index, seed)
             for index, c in enumerate(chunks)
         ]
 
+    def _fitting(self, voice: Voice) -> Voice:
+        t = self.config.flow_lm.transformer
+        found, need = len(voice.k), (t.num_layers, t.kv_heads, t.head_dim)
+        if (found, voice.k[0].shape[0], voice.k[0].shape[2]) != need:
+            raise ValueError(
+                f"the voice was made with another model than {self.name}: it has {found} layers of "
+                f"{voice.k[0].shape[0]} heads; make it with this model"
+            )
+        return voice
+
     def _read_voice(self, source: str, truncate: float | None) -> Voice:
+        if not source:
+            raise ValueError("the voice has no name; give one, a file or a URL")
         if self.released and (source in released.VOICES or _bare(source)):
             source = released.voice_url(self.name, source)
         elif source in released.VOICES:
@@ -219,12 +246,12 @@ def load(model: str | Path = DEFAULT_MODEL, *, quiet: bool = True) -> TTS:
         except UnicodeDecodeError:
             raise ValueError(f"{name}: not a text file; give a model's YAML file") from None
         parsed = config.parse(described, name)
-    elif _bare(name):
+    elif name in released.names() or _bare(name):
         parsed = config.get(name)
     else:
         raise ValueError(
-            f"{name}: not a model; give the name of a released one (see --list_models), a .yaml "
-            "file or URL, or a converted .safetensors file"
+            f"{name!r} is not a model: give the name of a released one (see --list_models), a "
+            ".yaml file or URL, or a converted .safetensors file"
         )
     table = parsed.flow_lm.lookup_table
     path = hub.fetch(table.tokenizer_path, quiet=quiet)
@@ -243,7 +270,25 @@ def _load_file(name: str, quiet: bool) -> TTS:
 
 def _bare(source: str) -> bool:
     """A name rather than a file or an address."""
-    return not re.search(r"[/\\.]", source) and not Path(source).exists()
+    return re.fullmatch(r"[^/\\.]+", source) is not None and not Path(source).exists()
+
+
+def _version(source: str) -> tuple[int, ...]:
+    """What tells a local file from what it will be when it is written anew."""
+    try:
+        stat = Path(source).stat()
+    except (OSError, ValueError):
+        return ()
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _samples(source: Any) -> np.ndarray:
+    try:
+        return np.asarray(source)
+    except ValueError:
+        raise ValueError(
+            f"a voice is a name, a path, a URL or an array of samples, not {type(source).__name__}"
+        ) from None
 
 
 def _suffix(source: str) -> str:
