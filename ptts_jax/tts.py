@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ptts_jax import audio, config, drivers, hub, released, voices, weights
+from ptts_jax import audio, config, drivers, hub, quantization, released, voices, weights
 from ptts_jax import text as texts
 from ptts_jax.config import Config
 from ptts_jax.drivers import Job, Sampling
+from ptts_jax.quantization import Int8
 from ptts_jax.voices import Voice
 
 DEFAULT_MODEL = "english"
@@ -227,6 +228,11 @@ class TTS:
         return voices.clone(self.params, self.config, wave)
 
     def _check_cloning(self) -> None:
+        if "encoder" not in self.params["codec"]:
+            raise ValueError(
+                f"{self.name} was written without the encoder, so it cannot clone a voice from "
+                "audio: use a ready voice or a voice-state file, or write it again with the encoder"
+            )
         if not self.voice_cloning:
             raise ValueError(
                 f"{self.name} was loaded from public weights, which cannot clone a voice from "
@@ -235,11 +241,24 @@ class TTS:
             )
 
 
-def load(model: str | Path = DEFAULT_MODEL, *, quiet: bool = True) -> TTS:
-    """Load a released model by name, any model by its YAML path or URL, or a converted file."""
+def load(
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    int8: bool | str | Sequence[str] | Int8 | None = None,
+    bits: int = 8,
+    group_size: int | None = None,
+    quiet: bool = True,
+) -> TTS:
+    """Load a released model by name, any model by its YAML path or URL, or a converted file.
+
+    `int8` quantises what it names: True (attention and ffn), "all", or any of attention, ffn, flow
+    and codec, as "attention,ffn". `bits` is 8 or 4; `group_size` (32, 64, 128) is of input channels
+    that share a scale, by default all. A file written by `python -m int8` needs none of them.
+    """
+    spec = quantization.parse(int8, bits, group_size)
     name = os.fspath(model)
     if _suffix(name) == ".safetensors":
-        return _load_file(name, quiet)
+        return _load_file(name, spec, quiet)
     if _suffix(name) in (".yaml", ".yml"):
         try:
             described = hub.fetch(name, quiet=quiet).read_text(encoding="utf-8")
@@ -256,12 +275,14 @@ def load(model: str | Path = DEFAULT_MODEL, *, quiet: bool = True) -> TTS:
     table = parsed.flow_lm.lookup_table
     path = hub.fetch(table.tokenizer_path, quiet=quiet)
     tokenizer = texts.load_tokenizer(path, table.tokenizer, table.n_bins)
-    loaded = weights.load(parsed, hub.fetch_first, cache_dir=hub.cache_dir(), quiet=quiet)
+    loaded = weights.load(
+        parsed, hub.fetch_first, cache_dir=hub.cache_dir(), quiet=quiet, int8=spec
+    )
     return TTS(name, parsed, loaded.params, tokenizer, loaded.has_voice_cloning, quiet=quiet)
 
 
-def _load_file(name: str, quiet: bool) -> TTS:
-    file = weights.load_converted(hub.fetch(name, quiet=quiet))
+def _load_file(name: str, spec: Int8 | None, quiet: bool) -> TTS:
+    file = weights.load_converted(hub.fetch(name, quiet=quiet), int8=spec, quiet=quiet)
     kind, payload = file.tokenizer
     n_bins = file.config.flow_lm.lookup_table.n_bins
     tokenizer = texts.tokenizer_from_bytes(kind, payload, n_bins, name)
