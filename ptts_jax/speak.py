@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 import ptts_jax
-from ptts_jax import audio, released
+from ptts_jax import audio, quantization, released
 from ptts_jax import text as texts
 
 FLAGS = flags.FlagValues()
@@ -21,6 +21,15 @@ USAGE = """Speak a text: python -m ptts_jax.speak [FLAGS] [TEXT]
 
 TEXT `-`, or none on a pipe, reads standard input; none at all speaks a greeting.
 """
+
+
+class _Groups(flags.ArgumentParser):
+    """A switch that may take a value: --int8, --noint8, or --int8=attention,ffn."""
+
+    def parse(self, argument: str) -> bool | str:
+        choice = {"true": True, "false": False}.get(argument, argument)
+        quantization.parse(choice)  # refuses what is no group
+        return choice
 
 
 def _define() -> None:
@@ -47,6 +56,11 @@ def _define() -> None:
     number("eos_threshold", "higher: ends later")
     whole("frames_after_eos", None, "frames (80 ms) to go on after the end", lower_bound=0)
     whole("max_tokens", texts.MAX_TOKENS, "tokens per chunk of a long text", lower_bound=1)
+    groups = "quantise attention,ffn, or the groups named: attention,ffn,flow,codec or all"
+    switch_or_value = flags.Flag(_Groups(), None, "int8", None, groups, boolean=True)
+    flags.DEFINE_flag(switch_or_value, FLAGS)
+    whole("bits", 8, "of a quantised weight: 8 or 4")
+    whole("group_size", None, "input channels that share a scale: 32, 64 or 128; all if not given")
     text("export_voice", None, "write the voice as a .safetensors file, ready to use")
     switch("list_models", "list the released models")
     switch("list_voices", "list the ready voices")
@@ -90,7 +104,13 @@ def _run(words: list[str]) -> int:
         texts.check_speakable(text)
         audio.check_output(FLAGS.output)
     ptts_jax.use_compilation_cache()
-    tts = ptts_jax.load(FLAGS.model, quiet=FLAGS.quiet)
+    tts = ptts_jax.load(
+        FLAGS.model,
+        int8=FLAGS.int8,
+        bits=FLAGS.bits,
+        group_size=FLAGS.group_size,
+        quiet=FLAGS.quiet,
+    )
     voice = tts.voice(FLAGS.voice)
     if FLAGS.export_voice:
         voice.save(FLAGS.export_voice)
