@@ -56,7 +56,7 @@ def _define() -> None:
     number("eos_threshold", "higher: ends later")
     whole("frames_after_eos", None, "frames (80 ms) to go on after the end", lower_bound=0)
     whole("max_tokens", texts.MAX_TOKENS, "tokens per chunk of a long text", lower_bound=1)
-    groups = "quantise attention,ffn, or the groups named: attention,ffn,flow,codec or all"
+    groups = "quantise attention and ffn; --int8=attention,ffn,flow,codec names others, or all"
     switch_or_value = flags.Flag(_Groups(), None, "int8", None, groups, boolean=True)
     flags.DEFINE_flag(switch_or_value, FLAGS)
     whole("bits", 8, "of a quantised weight: 8 or 4")
