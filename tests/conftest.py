@@ -1,4 +1,4 @@
-"""Tests named *_live.py compare with the reference and run with --live; the others need no torch."""
+"""Tests named *_live.py compare with the reference and run with --live; others need no torch."""
 
 from pathlib import Path
 

@@ -18,19 +18,27 @@ from ptts_jax import drivers, generate, lm, voices
 from ptts_jax.codec import decoder_state
 from ptts_jax.drivers import Job, Sampling
 from tests import architectures, oracle
-from tests.oracle_files import prompt_audio, write_voice
+from tests.oracle_files import write_voice
+from tests.prompts import prompt_audio
 
 TEXT = (
     "The river was wide, and nobody knew how deep it ran in spring. Three boats came down that "
     "morning! Was it 3.14 miles, or more? The oldest of the men said nothing at all about it; he "
     "looked at the water and waited."
 )
-MODELS = [("tiny", name) for name in architectures.TINY] + [
-    ("full", name) for name in architectures.FULL
-]
+TINY = [("tiny", name) for name in architectures.TINY]
+FULL = [("full", name) for name in architectures.FULL]
 
 
-@pytest.fixture(scope="module", params=MODELS, ids="-".join)
+def models(*chosen: tuple[str, str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("pair", chosen, indirect=True, scope="module", ids="-".join)
+
+
+every_size = models(*TINY, *FULL)
+tiny_only = models(*TINY)  # where the size plays no part
+
+
+@pytest.fixture(scope="module")
 def pair(request, tmp_path_factory):
     """The reference and ours from the same files, a voice prompt, and the voice both made of it."""
     size, name = request.param
@@ -84,6 +92,7 @@ def _tokens(pair) -> torch.Tensor:
     )
 
 
+@every_size
 @torch.no_grad()
 def test_prefill_hidden_states(pair):
     model, tokens = pair.reference.flow_lm, _tokens(pair)
@@ -101,6 +110,7 @@ def test_prefill_hidden_states(pair):
     close(got[:, :count], want)
 
 
+@every_size
 @pytest.mark.parametrize("std", [0.0, 0.6])
 def test_latents_and_eos_logits(pair, std):
     c = pair.ours.config
@@ -121,6 +131,7 @@ def test_latents_and_eos_logits(pair, std):
     close(np.concatenate([f.eos_logit for f in frames]), logits, tol=3e-4)
 
 
+@every_size
 @pytest.mark.parametrize("block", [1, 4])
 def test_decoder_frame_by_frame_and_in_blocks(pair, block):
     c = pair.ours.config
@@ -133,6 +144,7 @@ def test_decoder_frame_by_frame_and_in_blocks(pair, block):
     assert snr(want, np.concatenate(waves)) > 80
 
 
+@every_size
 @torch.no_grad()
 def test_encoder_latents(pair):
     wave = prompt_audio(1.7, seed=1)
@@ -142,6 +154,7 @@ def test_encoder_latents(pair):
     close(np.asarray(got) @ np.asarray(params["lm"]["speaker"]["w"]).T, want)
 
 
+@every_size
 def test_voice_states(pair):
     """Made from the same file at another rate; resampled, trimmed, encoded, read by the LM."""
     for i, (k, v) in enumerate(zip(pair.voice.k, pair.voice.v, strict=True)):
@@ -150,6 +163,7 @@ def test_voice_states(pair):
         close(v, cache[1, 0].transpose(1, 0, 2))
 
 
+@tiny_only
 @pytest.mark.parametrize("old", [False, True], ids=["today", "current_end"])
 def test_the_references_voice_files_work_here(pair, old):
     path = pair.folder / f"theirs-{old}.safetensors"
@@ -159,6 +173,7 @@ def test_the_references_voice_files_work_here(pair, old):
     assert snr(want, got) > 70
 
 
+@tiny_only
 def test_our_voice_files_work_there(pair):
     path = pair.folder / "ours.safetensors"
     pair.voice.save(path)
@@ -167,6 +182,7 @@ def test_our_voice_files_work_there(pair):
     assert snr(want, pair.reference.generate_audio(state, "One small step.").numpy()) > 70
 
 
+@every_size
 def test_whole_utterance_at_temperature_zero(pair):
     want = pair.reference.generate_audio(pair.state, TEXT).numpy()
     options = {"temperature": 0.0, "steps": pair.steps}
@@ -176,6 +192,7 @@ def test_whole_utterance_at_temperature_zero(pair):
     assert snr(want, batched) > 70
 
 
+@tiny_only
 def test_a_stop_event_ends_the_work(pair):
     stop = threading.Event()
     blocks = pair.ours.stream(TEXT, pair.voice, stop=stop, seed=0)

@@ -1,0 +1,82 @@
+"""python -m tests.readme CLONE PYTHON: runs every command of CLONE's README, as a stranger would.
+
+The hub is a fake one on this machine, serving the released models with random weights. PYTHON is
+what the README's `python3` shall be.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ptts_jax import config, hfhub, released, voices
+from tests import tiny_files, tokens
+from tests.fakehub import FakeHub
+
+MODELS = ("english", "english_2m_2026-10")
+
+
+def serve(folder: Path) -> FakeHub:
+    """The released models as the hub has them: repositories, paths and revisions."""
+    files: dict = {}
+
+    def put(source: str, path: Path) -> None:
+        repo, name, revision = hfhub.parse(source)
+        files.setdefault((repo, revision), {})[name] = path
+
+    for model in MODELS:
+        c = config.get(model)
+        weights, voice = folder / f"{model}.safetensors", folder / f"{model}-voice.safetensors"
+        tiny_files.write_weights(weights, tiny_files.params(c))
+        put(c.weights_path, weights)
+        table = c.flow_lm.lookup_table
+        as_json = table.tokenizer_path.split("@")[0].endswith(".json")
+        write = tokens.write_tokenizer_json if as_json else tokens.write_sentencepiece
+        put(table.tokenizer_path, write(folder / f"{model}-{'t.json' if as_json else 't.model'}"))
+        t = c.flow_lm.transformer
+        rng = np.random.default_rng(0)
+        shape = (t.kv_heads, 40, t.head_dim)
+        layers = [rng.standard_normal(shape, np.float32) for _ in range(2 * t.num_layers)]
+        voices.Voice(tuple(layers[::2]), tuple(layers[1::2])).save(voice)
+        put(released.voice_url(model, "alba"), voice)
+    return FakeHub(files)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def main(clone: Path, python: Path) -> None:
+    text = (clone / "README.md").read_text()
+    setup, tests, *more = blocks(text, "sh")
+    with tempfile.TemporaryDirectory() as scratch, serve(Path(scratch)) as hub:
+        tools = Path(scratch) / "bin"
+        tools.mkdir()
+        (tools / "python3").symlink_to(python.resolve())
+        path = os.pathsep.join([str(clone / ".venv/bin"), str(tools), os.environ["PATH"]])
+        environment = os.environ | hub.environment(Path(scratch)) | {"PATH": path}
+
+        def run(command: str) -> None:
+            print(f"$ {command.strip()}", flush=True)
+            subprocess.run(["bash", "-ec", command], cwd=clone, env=environment, check=True)
+
+        run(setup)
+        spoken, rate = soundfile.read(clone / "hello.wav")
+        assert rate == 24000 and len(spoken) > rate / 2, "nothing was spoken"
+        shutil.copy(clone / "hello.wav", clone / "me.wav")
+        for command in [line for block in more for line in block.splitlines()]:
+            run(command)
+        for code in blocks(text, "python"):
+            run(f"python - <<'END'\n{code}\nEND")
+        shutil.rmtree(clone / ".venv")  # the other command starts from nothing too
+        run(tests)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
