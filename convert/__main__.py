@@ -5,14 +5,13 @@ The only part of this package that knows ptts_jax: it loads the model as every c
 
 import argparse
 import dataclasses
-import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convert import files, to_reference
+from convert import files, flatten, to_reference
 from convert.files import FileError
+from convert.targets import check_sources, check_target, named_files
 
 if TYPE_CHECKING:
     import ptts_jax
@@ -47,15 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(src: str, dst: Path, back: bool) -> None:
-    _check_target(dst)
+    check_target(dst)
     targets = [dst, *(dst.with_suffix(s) for s in (".yaml", ".model", ".json") if back)]
-    _check_sources(targets, [src])
+    check_sources(targets, [src])
     import ptts_jax
     from ptts_jax import weights
 
     _say(f"reading {src} ...")
     tts = ptts_jax.load(src, quiet=False)
-    _check_sources(targets, _local_files(tts.config))
+    check_sources(targets, named_files(tts.config))
+    if back:
+        _check_whole(tts, src)
     _say(f"writing {dst} ...")
     if back:
         _write_reference(tts, dst)
@@ -71,34 +72,14 @@ def _run(src: str, dst: Path, back: bool) -> None:
     _say(f"{dst}: {dst.stat().st_size / 1e6:.1f} MB")
 
 
-def _check_target(dst: Path) -> None:
-    """What can be known before a long download."""
-    if dst.suffix != ".safetensors":
-        raise FileError(f"{dst}: the file to write must end in .safetensors")
-    if dst.is_dir():
-        raise FileError(f"{dst}: is a folder; name a file")
-    if not dst.parent.is_dir():
-        raise FileError(f"{dst}: its folder does not exist; make it first")
-    if not os.access(dst.parent, os.W_OK):
-        raise FileError(f"{dst}: its folder cannot be written to; choose another")
+def _check_whole(tts: "ptts_jax.TTS", src: str) -> None:
+    """The reference's layout holds float weights only, and all of them."""
+    from int8 import QTensor
 
-
-def _check_sources(targets: Iterable[Path], sources: Iterable[str]) -> None:
-    read = [Path(source) for source in sources if os.path.exists(source)]
-    for target in targets:
-        if target.exists() and any(target.samefile(source) for source in read):
-            raise FileError(f"{target}: would overwrite what is being read; name another file")
-
-
-def _local_files(config: "ptts_jax.config.Config") -> list[str]:
-    named = [
-        config.weights_path,
-        config.weights_path_without_voice_cloning,
-        config.flow_lm.weights_path,
-        config.mimi.weights_path,
-        config.flow_lm.lookup_table.tokenizer_path,
-    ]
-    return [name for name in named if name is not None]
+    quantised = any(isinstance(leaf, QTensor) for leaf in flatten(tts.params).values())
+    if quantised or "encoder" not in tts.params["codec"]:
+        what = "is quantised" if quantised else "was written without its encoder"
+        raise FileError(f"{src}: {what}; take the model it was made of")
 
 
 def _write_reference(tts: "ptts_jax.TTS", dst: Path) -> None:

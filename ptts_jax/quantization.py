@@ -48,7 +48,7 @@ class Int8:
     def __post_init__(self) -> None:
         check_groups(self.groups, [*GROUPS, "all"])
         if not self.groups:
-            raise ValueError(f"int8: no group is named (there are {', '.join([*GROUPS, 'all'])})")
+            raise ValueError(f"no int8 group is named (there are {', '.join([*GROUPS, 'all'])})")
         if self.bits not in BITS:
             raise ValueError(f"bits {self.bits}: give {' or '.join(map(str, BITS))}")
         if self.group_size is not None and self.group_size not in GROUP_SIZES:
