@@ -90,9 +90,9 @@ bool check(Problem p, int isa) {
                             ? std::fabs(got) > 3e38
                             : std::fabs(got - want[n]) <= slack[n];
       if (!same) {
-        std::printf("FAIL isa %d rows %ld in %ld out %ld bits %ld group %ld at %ld,%ld: %g not %g\n",
-                    isa, long(p.rows), long(p.in), long(p.out), long(p.bits), long(p.group),
-                    long(m), long(n), got, want[n]);
+        std::printf("FAIL isa %d rows %ld in %ld out %ld bits %ld group %ld", isa, long(p.rows),
+                    long(p.in), long(p.out), long(p.bits), long(p.group));
+        std::printf(" at %ld,%ld: %g not %g\n", long(m), long(n), got, want[n]);
         return false;
       }
     }
