@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ptts_jax import audio, config, drivers, hub, quantization, released, voices, weights
+from ptts_jax import audio, config, drivers, hub, quantization, released, settings, voices, weights
 from ptts_jax import text as texts
 from ptts_jax.config import Config
-from ptts_jax.drivers import Job, Sampling
+from ptts_jax.drivers import Job
 from ptts_jax.quantization import Int8
 from ptts_jax.voices import Voice
 
 DEFAULT_MODEL = "english"
 BATCH_ROWS = 8  # utterances side by side; more rows of unequal length waste more than they win
 VOICES_KEPT = 64  # read or cloned before and asked for again
-LONGEST_TAIL = 1000  # frames
 
 VoiceLike = Voice | str | Path | np.ndarray | None
 
@@ -102,7 +101,8 @@ class TTS:
         stop: threading.Event | None = None,
     ) -> Iterator[np.ndarray]:
         """Speech in float32 blocks as they are made; closing it, or `stop`, ends the work."""
-        sampling = self._sampling(temperature, steps, noise_clamp, eos_threshold)
+        settings.check(temperature, steps, noise_clamp, eos_threshold, frames_after_eos, max_tokens)
+        sampling = settings.sampling(self.config, temperature, steps, noise_clamp, eos_threshold)
         jobs = self._jobs(text, _seed(seed), frames_after_eos, max_tokens)
         state = self.voice(voice)
         stop = stop or threading.Event()
@@ -131,7 +131,8 @@ class TTS:
 
         Long texts are batched by their chunks too: the fastest way to much audio.
         """
-        sampling = self._sampling(temperature, steps, noise_clamp, eos_threshold)
+        settings.check(temperature, steps, noise_clamp, eos_threshold, frames_after_eos, max_tokens)
+        sampling = settings.sampling(self.config, temperature, steps, noise_clamp, eos_threshold)
         if isinstance(lines, str):
             raise ValueError("generate_batch takes a list of texts; for one text use generate")
         own = [self.voice(v) for v in _spread(voice, len(lines), "voice")]
@@ -157,38 +158,7 @@ class TTS:
             for number in range(len(lines))
         ]
 
-    def _sampling(
-        self,
-        temperature: float | None,
-        steps: int | None,
-        noise_clamp: float | None,
-        eos_threshold: float | None,
-    ) -> Sampling:
-        c = self.config
-        if temperature is None:
-            temperature = c.default_temperature
-        if eos_threshold is None:
-            eos_threshold = c.default_eos_threshold
-        if steps is None:
-            steps = 16 if c.flow_lm.flow.type == "flow_matching" else 1
-        if not 0 <= temperature < 100:
-            raise ValueError(f"temperature {temperature}: give a number from 0 up (about 0.3)")
-        if not 1 <= steps <= 1000:
-            raise ValueError(f"steps {steps}: give a whole number from 1 to 1000")
-        if noise_clamp is not None and not 0 < noise_clamp < 1e6:
-            raise ValueError(f"noise_clamp {noise_clamp}: give a number above 0 (about 2)")
-        if np.isnan(eos_threshold):
-            raise ValueError("eos_threshold nan: give a number (about -4)")
-        return Sampling(temperature, int(steps), noise_clamp, max(-1e9, min(eos_threshold, 1e9)))
-
     def _jobs(self, text: str, seed: int, tail: int | None, max_tokens: int) -> list[Job]:
-        if tail is not None and not 0 <= tail <= LONGEST_TAIL:
-            raise ValueError(
-                f"frames_after_eos {tail}: give a whole number from 0 to {LONGEST_TAIL}"
-            )
-        if not 1 <= max_tokens <= texts.ENDLESS:
-            bounds = f"from 1 to {texts.ENDLESS} (about {texts.MAX_TOKENS})"
-            raise ValueError(f"max_tokens {max_tokens}: give a whole number {bounds}")
         texts.check_speakable(text)
         chunks = texts.chunks(text, self.tokenizer, self.config, max_tokens, tail)
         return [
