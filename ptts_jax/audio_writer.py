@@ -128,8 +128,8 @@ def check_output(path: str | Path) -> None:
         elif _is_device(path):
             _check_suffix(path.suffix or ".wav", (".wav",))
         else:
-            _check_suffix(path.suffix, tuple(FORMATS))
             _check_place(path)
+            _check_suffix(path.suffix, tuple(FORMATS))
 
 
 def _name(path: Path) -> str:
