@@ -81,8 +81,10 @@ def _write(options: argparse.Namespace) -> None:
     tts = ptts_jax.load(src, int8=spec, quiet=False)
     check_sources([dst], named_files(tts.config))
     params, report = quantization.apply(tts.params, spec)  # already so: only for the report
+    for name, reason in report.left:
+        _say(f"stays float: {name}: {reason}")
     if not report.quantized:
-        raise ValueError(f"{src}: nothing to write: {report}")
+        raise ValueError(f"{src}: no weight can be quantised so; choose another group size")
     codec, cloning = params["codec"], tts.voice_cloning
     if "encoder" in codec and (options.no_encoder or not cloning):
         if not options.no_encoder:

@@ -26,8 +26,9 @@ class Report:
         if not self.left:
             return f"{len(self.quantized)} weights are quantised"
         total = len(self.quantized) + len(self.left)
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left)
-        return f"{len(self.left)} of {total} weights stay float ({reasons})"
+        (name, reason), *others = self.left
+        more = f"; and {len(others)} more" if others else ""
+        return f"{len(self.left)} of {total} weights stay float ({name}: {reason}{more})"
 
 
 def check_groups(chosen: Iterable[str], known: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,21 @@ def load(
         if not quiet:
             work = "converting" if int8 is None else "quantising"
             print(f"{work} the weights, once for this model ...", file=sys.stderr)
-        tree = _make(config, sources, converted, int8)
-        kept = _write_cached(cached, tree)  # mapped again, it stands where a device takes it
-        found = (kept and _read_cached(cached)) or (tree, _encodes(tree))
+        found = _made(cached, partial(_make, config, sources, converted, int8))
     tree, encoder = found
     if int8 is not None:  # says again what stays float; what is quantised is left alone
         tree = _quantized(tree, int8, "", quiet)
     return Loaded(jax.device_put(tree), encoder and not public)
+
+
+def _made(cached: Path, make: Callable[[], Params]) -> tuple[Params, bool]:
+    tree = make()
+    if _write_cached(cached, tree):
+        del tree  # room for its copy, which, mapped, stands where a device takes it
+        if found := _read_cached(cached):
+            return found
+        tree = make()
+    return tree, _encodes(tree)
 
 
 def _make(config: Config, sources: dict[str, Path], converted: Path, int8: Int8 | None) -> Params:
