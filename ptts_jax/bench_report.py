@@ -181,12 +181,16 @@ def heading(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compare(rows: Sequence[Row], others: Sequence[Row], label: str) -> str:
+def compare(rows: Sequence[Row], run: dict[str, Any], earlier: dict[str, Any]) -> str:
     """What changed for us since another run: more than 1 is better than it was."""
-    before = {row.key: row for row in others}
+    before = {row.key: row for row in summarize([Sample(**s) for s in earlier["samples"]])}
+    label, heading = earlier["label"], f"## Against {earlier['label']}\n"
+    if not before.keys() & {row.key for row in rows}:
+        return f"{heading}\nNothing of this run was measured there."
+    if earlier["machine"]["cpu"] != run["machine"]["cpu"]:
+        heading += f"\n**Measured on another machine: {earlier['machine']['cpu']}.**\n"
     lines = [
-        f"## Against {label}",
-        "",
+        heading,
         f"| model | figure | configuration | {label} | now | change (more is better) |",
         "|---|---|---|---|---|---|",
     ]
@@ -198,8 +202,6 @@ def compare(rows: Sequence[Row], others: Sequence[Row], label: str) -> str:
             cells = [row.model, row.title, row.config]
             cells += [_show(old.ours, figure.unit), _show(row.ours, figure.unit), _number(change)]
             lines.append("| " + " | ".join(cells) + " |")
-    if len(lines) == 4:
-        return f"## Against {label}\n\nNothing of this run was measured there."
     return "\n".join(lines)
 
 

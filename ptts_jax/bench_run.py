@@ -76,6 +76,8 @@ def measure(subject: Subject, plan: Plan, record: Record) -> Iterator[str]:
                     workers[engine] = worker
                 except BenchError as error:
                     yield f"{subject.name}: {error}"
+            if not workers:
+                continue
             try:
                 yield from _speak_in_turns(subject, plan, workers, record)
                 _stages(subject, plan, workers, record)
@@ -174,7 +176,8 @@ def _file(subject: Subject, engine: Engine, folder: Path) -> Path:
     if engine.side == "peer" or not options:
         return subject.weights
     target = folder / f"{engine.config}.safetensors"
-    flags = [f"--{name}={value}" for name, value in options.items()]
+    names = {"int8": "groups"}  # flags are called as the options of `load`, but for this one
+    flags = [f"--{names.get(name, name)}={value}" for name, value in options.items()]
     run([*module("int8"), str(subject.yaml), str(target), *flags], engine.label)
     return target
 
