@@ -12,6 +12,7 @@ from flax import struct
 from jax import Array, lax
 
 from int8 import QTensor, dot
+from ptts_jax.layers import parameter
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, state: ConvState) -> tuple[Array, ConvState]:
         s = self.spec
-        w = self.get_variable("params", "w")
-        if not isinstance(w, QTensor):
-            w = self.param("w", nn.initializers.lecun_normal(), s.weight_shape)
+        w = parameter(self, "w", nn.initializers.lecun_normal(), s.weight_shape)
         full, state = _extend(x, state, s.memory)
         if s.depthwise:
             y = full[:, :-1, None] * w[0] + full[:, 1:, None] * w[1]  # [B, T, stride, C]
@@ -82,7 +81,7 @@ class Conv(nn.Module):
         if s.transposed:
             y = y.reshape(x.shape[0], x.shape[1] * s.stride, s.cout)  # the phases in a row
         if s.bias:
-            y = y + self.param("b", nn.initializers.zeros, (s.cout,))
+            y = y + parameter(self, "b", nn.initializers.zeros, (s.cout,))
         return y, state
 
 

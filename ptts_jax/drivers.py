@@ -1,10 +1,9 @@
-"""Host-side loops over the jitted step: prefill in blocks, a stream, a batch with ragged rows.
+"""Host-side loops over the jitted step: prefill in blocks, frame by frame, a batch of ragged rows.
 
 All of them give the same frames for the same (seed, text chunk, frame): noise is keyed by those
 three and nothing else. Knows arrays and token ids; no text, files or voices' names.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,7 @@ from ptts_jax.voices import Voice, open_cache
 Params = dict[str, Any]
 
 PREFILL_BLOCKS = (64, 16)  # few shapes to compile; a short text wastes at most 15 slots
-DECODE_BLOCKS = (8, 4, 2, 1)  # frames per call of the decoder
 SCAN_FRAMES = 16  # frames per call of the scanning drivers
-AHEAD = 375  # frames (30 s) that the language model may be ahead of whoever listens
 
 
 @dataclass(frozen=True)
@@ -132,88 +129,6 @@ def latents(
                 break
             yield number, np.asarray(out.latent[0])
         cache = state.cache.rewind(voice.length)  # the voice is still in its first slots
-
-
-def stream(
-    params: Params,
-    config: Config,
-    voice: Voice,
-    jobs: Sequence[Job],
-    sampling: Sampling,
-    stop: threading.Event,
-) -> Iterator[np.ndarray]:
-    """Waveform blocks as they come: the language model runs in a thread ahead of the decoder."""
-    done = threading.Event()  # the consumer has gone
-    out: queue.Queue = queue.Queue()
-    room = threading.Semaphore(AHEAD)
-
-    def work() -> None:
-        try:
-            halted = _Either(stop, done)
-            for item in latents(params, config, voice, jobs, sampling, halted):
-                out.put(item)
-                while not room.acquire(timeout=0.1) and not halted.is_set():
-                    pass
-            out.put(None)
-        except BaseException as error:  # handed to the consumer, who raises it
-            out.put(error)
-
-    worker = threading.Thread(target=work, name="ptts-lm", daemon=True)
-    worker.start()
-    try:
-        yield from _decode_queue(params, config, out, room, stop)
-    finally:
-        done.set()
-        room.release()
-        worker.join()
-
-
-class _Either:
-    """Set when any of the events is."""
-
-    def __init__(self, *events: threading.Event) -> None:
-        self._events = events
-
-    def is_set(self) -> bool:
-        return any(e.is_set() for e in self._events)
-
-
-def _decode_queue(
-    params: Params,
-    config: Config,
-    items: queue.Queue,
-    room: threading.Semaphore,
-    stop: threading.Event,
-) -> Iterator[np.ndarray]:
-    """First frame at once, then blocks that grow: speech ahead of its playing can wait."""
-    decoder, current, want = None, 0, 1
-    ready: list[np.ndarray] = []
-    while not stop.is_set():
-        item = items.get()
-        room.release()
-        if isinstance(item, BaseException):
-            raise item
-        turn = item is None or item[0] != current  # the job's last frame has come
-        if not turn:
-            ready.append(item[1])
-        if turn or len(ready) >= want:
-            for size in _sizes(len(ready)):
-                block = np.stack(ready[:size])[None]  # [1, T, D]
-                del ready[:size]
-                decoder, wave = decode_block(params, config, decoder, block)
-                yield wave[0]
-            want = min(2 * want, DECODE_BLOCKS[0])
-        if item is None:
-            return
-        if turn:
-            decoder, current, ready = None, item[0], [item[1]]
-
-
-def _sizes(count: int) -> Iterator[int]:
-    for size in DECODE_BLOCKS:
-        while count >= size:
-            yield size
-            count -= size
 
 
 def decode_block(

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from ptts_jax.config import FlowConfig
-from ptts_jax.layers import LayerNorm, Linear, VarianceNorm
+from ptts_jax.layers import LayerNorm, Linear, VarianceNorm, parameter
 
 Params = dict[str, Any]
 
 
-def _frequencies(key: Array, count: int) -> Array:
+def _frequencies(key: Array, shape: tuple[int]) -> Array:
     del key
+    (count,) = shape
     return jnp.exp(-jnp.log(10_000.0) * jnp.arange(count, dtype=jnp.float32) / count)
 
 
@@ -30,7 +31,7 @@ class TimeEmbed(nn.Module):
     @nn.compact
     def __call__(self, t: Array) -> Array:
         """[..., 1] -> [..., C]"""
-        freqs = self.param("freqs", _frequencies, 128)
+        freqs = parameter(self, "freqs", _frequencies, (128,))
         h = jnp.concatenate([jnp.cos(t * freqs), jnp.sin(t * freqs)], -1)
         h = jax.nn.silu(Linear(self.features, name="in")(h))
         return VarianceNorm(name="norm")(Linear(self.features, name="out")(h))

@@ -4,6 +4,9 @@ Shapes: B batch, T time, S cache slots, H heads, D head width, C channels.
 Knows nothing of caches, models or files.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,14 +15,20 @@ from jax import Array
 from int8 import dot
 
 
-def weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
-    """A linen parameter that may have been replaced by a quantised one (not shape-checked here)."""
+def parameter(
+    module: nn.Module, name: str, init: Callable[..., Array], shape: tuple[int, ...]
+) -> Any:
+    """`module.param`, but one that is given is taken as it is.
+
+    It may have been replaced by a quantised one, and comparing shapes would trace every initialiser
+    each time the model is traced. Shapes are checked where parameters come in.
+    """
     if module.has_variable("params", name):
         return module.get_variable("params", name)
-    return module.param(name, _fan_in_normal, shape)
+    return module.param(name, init, shape)
 
 
-def _fan_in_normal(key: Array, shape: tuple[int, ...]) -> Array:
+def fan_in_normal(key: Array, shape: tuple[int, ...]) -> Array:
     """Truncated normal of std 1/sqrt(fan in); weights are [out, in]."""
     std = shape[-1] ** -0.5
     return std * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
@@ -33,8 +42,8 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        w = weight(self, "w", (self.features, x.shape[-1]))
-        b = self.param("b", nn.initializers.zeros, (self.features,)) if self.bias else None
+        w = parameter(self, "w", fan_in_normal, (self.features, x.shape[-1]))
+        b = parameter(self, "b", nn.initializers.zeros, (self.features,)) if self.bias else None
         return dot(x, w, b)
 
 
@@ -51,8 +60,8 @@ class LayerNorm(nn.Module):
         x = (x - mean) * jax.lax.rsqrt(var + self.eps)
         if not self.affine:
             return x
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        scale = parameter(self, "scale", nn.initializers.ones, x.shape[-1:])
+        bias = parameter(self, "bias", nn.initializers.zeros, x.shape[-1:])
         return x * scale + bias
 
 
@@ -63,7 +72,7 @@ class VarianceNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        alpha = self.param("alpha", nn.initializers.ones, x.shape[-1:])
+        alpha = parameter(self, "alpha", nn.initializers.ones, x.shape[-1:])
         var = jnp.var(x, axis=-1, ddof=1, keepdims=True)
         return x * alpha * jax.lax.rsqrt(self.eps + var)
 

@@ -14,7 +14,7 @@ from jax import Array
 from ptts_jax import head
 from ptts_jax.attention import KVCache
 from ptts_jax.config import FlowLMConfig, LookupTable
-from ptts_jax.layers import LayerNorm, Linear
+from ptts_jax.layers import LayerNorm, Linear, parameter
 from ptts_jax.transformer import Cache, Transformer
 
 Params = dict[str, Any]
@@ -28,7 +28,7 @@ class TextTable(nn.Module):
         """[B, T] -> [B, T, d]"""
         c = self.config
         shape = (c.n_bins + 1, c.rank or c.dim)  # the last row is padding
-        x = self.param("table", nn.initializers.normal(1.0), shape)[tokens]
+        x = parameter(self, "table", nn.initializers.normal(1.0), shape)[tokens]
         return x if c.rank is None else Linear(c.dim, bias=False, name="proj")(x)
 
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from ptts_jax.attention import attend
 from ptts_jax.config import CodecTransformerConfig, TransformerConfig
-from ptts_jax.layers import LayerNorm, Linear, rope, rope_angles
+from ptts_jax.layers import LayerNorm, Linear, parameter, rope, rope_angles
 
 Config = TransformerConfig | CodecTransformerConfig
 Cache = Any  # KVCache, WindowCache, or anything with open / put / close
@@ -49,7 +49,7 @@ class Block(nn.Module):
         scale = self.config.layer_scale
         if scale is None:
             return h
-        return h * self.param(name, nn.initializers.constant(scale), h.shape[-1:])
+        return h * parameter(self, name, nn.initializers.constant(scale), h.shape[-1:])
 
 
 class Transformer(nn.Module):

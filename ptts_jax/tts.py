@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from ptts_jax import audio, config, drivers, hub, quantization, released, settings, voices, weights
+from ptts_jax import (
+    audio,
+    config,
+    drivers,
+    hub,
+    quantization,
+    released,
+    settings,
+    stream,
+    voices,
+    weights,
+)
 from ptts_jax import text as texts
 from ptts_jax.config import Config
 from ptts_jax.drivers import Job
@@ -106,7 +117,7 @@ class TTS:
         jobs = self._jobs(text, _seed(seed), frames_after_eos, max_tokens)
         state = self.voice(voice)
         stop = stop or threading.Event()
-        return drivers.stream(self.params, self.config, state, jobs, sampling, stop)
+        return stream.stream(self.params, self.config, state, jobs, sampling, stop)
 
     def generate(self, text: str, voice: VoiceLike = None, **options: Any) -> np.ndarray:
         """The whole speech as float32 samples; options as for `stream`."""
