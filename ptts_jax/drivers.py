@@ -125,9 +125,9 @@ def latents(
                 return
             draw = noise(sampling, job, frame, config.mimi.latent_dim)
             state, out = generate.step(params, config, state, draw[None])
-            if not out.valid[0]:
+            if not np.asarray(out.valid)[0]:
                 break
-            yield number, np.asarray(out.latent[0])
+            yield number, np.asarray(out.latent)[0]
         cache = state.cache.rewind(voice.length)  # the voice is still in its first slots
 
 
