@@ -16,7 +16,7 @@ from ptts_jax import generate
 from ptts_jax.attention import KVCache, bucket
 from ptts_jax.codec import decoder_state
 from ptts_jax.config import Config
-from ptts_jax.voices import Voice, open_cache
+from ptts_jax.voices import Voice, WarmCaches, open_cache
 
 Params = dict[str, Any]
 
@@ -114,21 +114,23 @@ def latents(
     jobs: Sequence[Job],
     sampling: Sampling,
     stop: threading.Event,
+    warm: WarmCaches | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Frame by frame, job after job: (job number, latent [D])."""
-    slots = slots_for([voice], jobs)
-    cache = open_cache([voice], slots)
+    warm, slots = warm or WarmCaches(), slots_for([voice], jobs)
     for number, job in enumerate(jobs):
-        state = start(params, config, cache, [job], sampling)
-        for frame in range(job.limit):
-            if stop.is_set():
-                return
-            draw = noise(sampling, job, frame, config.mimi.latent_dim)
-            state, out = generate.step(params, config, state, draw[None])
-            if not np.asarray(out.valid)[0]:
-                break
-            yield number, np.asarray(out.latent)[0]
-        cache = state.cache.rewind(voice.length)  # the voice is still in its first slots
+        state = start(params, config, warm.take(voice, slots), [job], sampling)
+        try:
+            for frame in range(job.limit):
+                if stop.is_set():
+                    return
+                draw = noise(sampling, job, frame, config.mimi.latent_dim)
+                state, out = generate.step(params, config, state, draw[None])
+                if not np.asarray(out.valid)[0]:
+                    break
+                yield number, np.asarray(out.latent)[0]
+        finally:
+            warm.give(voice, state.cache)
 
 
 def decode_block(

@@ -13,7 +13,7 @@ import numpy as np
 from ptts_jax import drivers
 from ptts_jax.config import Config
 from ptts_jax.drivers import Job, Sampling
-from ptts_jax.voices import Voice
+from ptts_jax.voices import Voice, WarmCaches
 
 Params = dict[str, Any]
 
@@ -32,6 +32,7 @@ def stream(
     jobs: Sequence[Job],
     sampling: Sampling,
     stop: threading.Event,
+    warm: WarmCaches | None = None,
 ) -> Iterator[np.ndarray]:
     """Waveform blocks of all jobs in turn; ends at once when closed or when `stop` is set."""
     done = threading.Event()  # the listener has gone
@@ -41,7 +42,7 @@ def stream(
     def work() -> None:
         try:
             halted = _Either(stop, done)
-            for item in drivers.latents(params, config, voice, jobs, sampling, halted):
+            for item in drivers.latents(params, config, voice, jobs, sampling, halted, warm):
                 out.put(item)
                 while not room.acquire(timeout=0.1) and not halted.is_set():
                     pass

@@ -33,7 +33,9 @@ from ptts_jax.quantization import Int8
 from ptts_jax.voices import Voice
 
 DEFAULT_MODEL = "english"
-BATCH_ROWS = 8  # utterances side by side; more rows of unequal length waste more than they win
+# Utterances side by side: each number is a compilation, and more of unequal length waste more than
+# they win.
+BATCH_ROWS = (8, 4, 2, 1)
 VOICES_KEPT = 64  # read or cloned before and asked for again
 
 VoiceLike = Voice | str | Path | np.ndarray | None
@@ -59,6 +61,7 @@ class TTS:
         self.voice_cloning = voice_cloning
         self.quiet = quiet
         self._known: dict[tuple, Voice] = {}
+        self._warm = voices.WarmCaches()
 
     @property
     def sample_rate(self) -> int:
@@ -117,7 +120,7 @@ class TTS:
         jobs = self._jobs(text, _seed(seed), frames_after_eos, max_tokens)
         state = self.voice(voice)
         stop = stop or threading.Event()
-        return stream.stream(self.params, self.config, state, jobs, sampling, stop)
+        return stream.stream(self.params, self.config, state, jobs, sampling, stop, self._warm)
 
     def generate(self, text: str, voice: VoiceLike = None, **options: Any) -> np.ndarray:
         """The whole speech as float32 samples; options as for `stream`."""
@@ -153,13 +156,12 @@ class TTS:
             for number, item in enumerate(lines)
             for job in self._jobs(item, seeds[number], frames_after_eos, max_tokens)
         ]
-        order = sorted(range(len(rows)), key=lambda i: rows[i][1].limit)  # alike beside alike
+        order = sorted(range(len(rows)), key=lambda i: -rows[i][1].limit)  # alike beside alike
         stop = stop or threading.Event()
         waves = dict.fromkeys(order, np.zeros(0, np.float32))
-        for at in range(0, len(order), BATCH_ROWS):
-            group = order[at : at + BATCH_ROWS]
-            if stop.is_set():
-                break
+        while order and not stop.is_set():
+            count = next(n for n in BATCH_ROWS if n <= len(order))
+            group, order = order[:count], order[count:]
             jobs = [rows[i][1] for i in group]
             states = [own[rows[i][0]] for i in group]
             made = drivers.batch(self.params, self.config, states, jobs, sampling, stop)

@@ -4,6 +4,7 @@ Read and written in the reference's voice-state safetensors, made from audio by 
 A voice lives on the host and is never donated: every utterance grows it into a fresh cache.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,35 @@ def from_embeddings(params: Params, config: Config, x: Array) -> Voice:
         return tuple(np.array(np.asarray(layer)[:, :length]) for layer in layers)
 
     return Voice(kept(state.cache.k), kept(state.cache.v))
+
+
+class WarmCaches:
+    """Caches of finished utterances, for the next one in the same voice to start at once.
+
+    The voice is still in their first slots, so nothing is copied. Safe between threads.
+    """
+
+    KEPT = 2  # a few ten megabytes each
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Voice, KVCache]] = []  # the latest last
+        self._lock = threading.Lock()
+
+    def take(self, voice: Voice, slots: int) -> KVCache:
+        """A cache that begins with the voice and holds `slots` entries; the caller's alone."""
+        with self._lock:
+            for i, (owner, cache) in enumerate(self._kept):
+                if owner is voice and cache.slots == slots:
+                    return self._kept.pop(i)[1]
+        return open_cache([voice], slots)
+
+    def give(self, voice: Voice, cache: KVCache) -> None:
+        """Back from an utterance, wherever that ended."""
+        if cache.cursor.is_deleted():
+            return  # an error came while the step had it
+        cache = cache.rewind(voice.length)
+        with self._lock:
+            self._kept = [*self._kept, (voice, cache)][-self.KEPT :]
 
 
 def open_cache(voices: Sequence[Voice], slots: int) -> KVCache:
