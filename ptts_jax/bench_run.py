@@ -76,13 +76,8 @@ def measure(subject: Subject, plan: Plan, record: Record) -> Iterator[str]:
                     workers[engine] = worker
                 except BenchError as error:
                     yield f"{subject.name}: {error}"
-            if not workers:
-                continue
-            try:
-                yield from _speak_in_turns(subject, plan, workers, record)
-                _stages(subject, plan, workers, record)
-            except BenchError as error:
-                yield f"{subject.name}: {error}"
+            yield from _speak_in_turns(subject, plan, workers, record)
+            yield from _stages(subject, plan, workers, record)
         yield from _cold(subject, plan, list(workers), record)
 
 
@@ -98,23 +93,24 @@ def _speak_in_turns(
     subject: Subject, plan: Plan, workers: dict[Engine, Worker], record: Record
 ) -> Iterator[str]:
     """Every text by every engine in turn, round after round. Round 0 warms up, and is kept to be
-    heard."""
+    heard. An engine that fails is out."""
     for turn in range(plan.runs + 1):
         for prompt, text in plan.prompts.items():
             lengths, shown = {}, []
-            for engine, worker in workers.items():
+            for engine, worker in list(workers.items()):
                 audio = f"{subject.name}-{engine.side}-{engine.config}-{prompt}.wav"
                 kept = {} if turn else {"audio": str(plan.audio / audio)}
-                made = worker.ask("speak", text=text, **kept)
-                seconds = made["samples"] / made["rate"]
+                try:
+                    made = worker.ask("speak", text=text, **kept)
+                    batched = engine.side == "ours" and prompt == "long"
+                    batch = worker.ask("batch", text=text) if batched else None
+                except BenchError as error:
+                    del workers[engine]
+                    yield f"{subject.name}: {error}"
+                    continue
                 lengths[engine.label] = made["samples"]
-                values = {
-                    "rtf": seconds / made["seconds"],
-                    "first_audio": 1000 * made["first"],
-                    "spoken": seconds,
-                }
-                if engine.side == "ours" and prompt == "long":
-                    batch = worker.ask("batch", text=text)
+                values = _speed(made)
+                if batch is not None:
                     lengths[f"{engine.label} batch"] = batch["samples"]
                     values["batch"] = batch["samples"] / made["rate"] / batch["seconds"]
                 shown.append(f"{engine.label} {values['rtf']:.1f}x")
@@ -128,12 +124,24 @@ def _speak_in_turns(
                 yield f"{subject.name}: {prompt}: not the same number of samples ({counts})"
 
 
-def _stages(subject: Subject, plan: Plan, workers: dict[Engine, Worker], record: Record) -> None:
+def _speed(made: dict[str, Any]) -> dict[str, float]:
+    seconds = made["samples"] / made["rate"]
+    rtf = seconds / made["seconds"]
+    return {"rtf": rtf, "first_audio": 1000 * made["first"], "spoken": seconds}
+
+
+def _stages(
+    subject: Subject, plan: Plan, workers: dict[Engine, Worker], record: Record
+) -> Iterator[str]:
     for engine, worker in workers.items():
         if engine.side == "peer":
             continue
         _say(f"{subject.name}: stages of {engine.label}")
-        answer = worker.ask("stages", fills=list(plan.fills), repeats=plan.repeats)
+        try:
+            answer = worker.ask("stages", fills=list(plan.fills), repeats=plan.repeats)
+        except BenchError as error:
+            yield f"{subject.name}: {error}"
+            continue
         for figure, cases in answer.items():
             for case, values in cases.items():
                 for turn, value in enumerate(values, 1):
