@@ -96,11 +96,14 @@ def _length(path: str | Path, tensors: dict[str, np.ndarray], name: str) -> int:
 
 def clone(params: Params, config: Config, wave: np.ndarray) -> Voice:
     """A voice from a prepared prompt [T] at the model's rate (see audio.prepare_prompt)."""
-    x = lm.embed_voice(params["lm"], config.flow_lm, encode(params, config, wave))
-    return from_embeddings(params, config, x)
+    latents = encode(params, config, wave)
+    padding = -latents.shape[1] % PROMPT_BLOCK  # not another compilation for every length
+    latents = np.pad(latents, ((0, 0), (0, padding), (0, 0)))
+    x = np.asarray(lm.embed_voice(params["lm"], config.flow_lm, latents))
+    return from_embeddings(params, config, x[:, : x.shape[1] - padding])
 
 
-def encode(params: Params, config: Config, wave: np.ndarray) -> Array:
+def encode(params: Params, config: Config, wave: np.ndarray) -> np.ndarray:
     """A waveform [T] as the codec's latents [1, T / frame_size, inner], block by block."""
     frame = config.mimi.frame_size
     count = -(-wave.size // frame)
@@ -109,13 +112,12 @@ def encode(params: Params, config: Config, wave: np.ndarray) -> Array:
     state, latents = encoder_state(config.mimi, 1), []
     for block in blocks:  # causal: what pads the last block changes nothing before it
         state, out = generate.encode(params, config, state, block)
-        latents.append(out)
-    return jnp.concatenate(latents, axis=1)[:, :count]
+        latents.append(np.asarray(out))
+    return np.concatenate(latents, axis=1)[:, :count]
 
 
-def from_embeddings(params: Params, config: Config, x: Array) -> Voice:
+def from_embeddings(params: Params, config: Config, x: np.ndarray) -> Voice:
     """A voice from the embeddings of its prompt, [1, L, d]."""
-    x = np.asarray(x)
     length = x.shape[1]
     x = np.pad(x, ((0, 0), (0, -length % PROMPT_BLOCK), (0, 0)))
     cache = lm.new_cache(config.flow_lm, 1, bucket(x.shape[1]))

@@ -17,6 +17,7 @@ import ptts_jax
 from ptts_jax import drivers, generate, stream, text
 from ptts_jax.voices import Voice
 from tests import tiny_files
+from tests.compilations import compilations
 
 LONG = (
     "The river was wide, and nobody knew how deep it ran in spring. Three boats came down that "
@@ -331,6 +332,13 @@ def test_a_voice_from_anything(tts, folder):
     assert equal(tts.voice(wave.tolist()), want)
     assert tts.voice(path, truncate=0.5).length == 1 + 8
     assert tts.voice(path).length == want.length
+
+
+def test_cloning_another_voice_compiles_nothing(tts):
+    tts.voice(tiny_files.speech(1, seed=8))
+    with compilations() as found:
+        assert tts.voice(tiny_files.speech(2.2, seed=9)).length == 30
+    assert not found
 
 
 def test_a_recording_that_was_made_anew(tts, folder):
