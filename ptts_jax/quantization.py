@@ -31,7 +31,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 DEFAULT = ("attention", "ffn")
 NEVER = (
-    r"lm/(eos|text|speaker|input)/.*",  # the stop is touchy; the others are what the model is told
+    r"lm/(eos|backbone/z_proj)/.*",  # the stop is touchy, and so is what it reads
+    r"lm/(text|speaker|input|head/net/input)/.*",  # what the model is told
     r"(.*/)?(norm\w*|times|final|last|upsample|quantizer)/.*",
     r"codec/encoder/.*",
 )
@@ -94,4 +95,4 @@ def quantize(params: Params, spec: Int8) -> Params:
 
 def _as_matrix(w: Any) -> Any:
     """A convolution's weight [K, in, out] as the matrix [out, K * in], tap after tap."""
-    return w if w.ndim == 2 else w.transpose(2, 0, 1).reshape(w.shape[2], -1)
+    return w.transpose(2, 0, 1).reshape(w.shape[2], -1) if w.ndim == 3 else w
