@@ -174,7 +174,8 @@ def _draw(key: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndar
         return x
     # Matrices are [out, in]; convolutions [taps, in, out], the depthwise one [taps, channels].
     fan_in = shape[-1] if len(shape) == 2 else shape[0] * (1 if owner == "upsample" else shape[1])
-    return x * np.float32(fan_in**-0.5)
+    loudness = 0.1 if owner == "last" and "decoder" in key else 1.0
+    return x * np.float32(loudness * fan_in**-0.5)
 
 
 def _random_voice(path: Path, c: Config) -> Path:

@@ -174,7 +174,7 @@ def heading(run: dict[str, Any]) -> str:
         f"- both engines on {cores} cores; load before: {made_on['load']}",
         f"- {', '.join(f'{name} {version}' for name, version in used.items())}",
         f"- weights: {', '.join(weights) or 'none'}",
-        f"- medians of {run['runs']} rounds (lowest to highest); the engines took turns, and "
+        f"- rounds: {run['runs']}; medians (lowest to highest); the engines took turns, and "
         "ratios are of what was measured side by side",
     ]
     lines += [f"- **{problem}**" for problem in run["problems"]]
@@ -206,22 +206,24 @@ def compare(rows: Sequence[Row], run: dict[str, Any], earlier: dict[str, Any]) -
 
 
 def plot(rows: Sequence[Row], path: Path) -> str | None:
-    """Step time against filled context; the reason, if there is no plot."""
-    lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    """Step time against filled context, model by model; the reason, if there is no plot."""
+    models: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:
         if row.figure == "step":
-            lines[f"{row.model} {row.config}"].append((int(row.case), row.ours.median))
-    if not lines:
+            lines = models.setdefault(row.model, {}).setdefault(row.config, [])
+            lines.append((int(row.case), row.ours.median))
+    if not models:
         return "no plot: no step was timed"
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError:
         return "no plot: matplotlib is not installed (pip install 'ptts_jax[bench]')"
-    canvas = Canvas(figsize=(7, 4.5), layout="constrained")
-    axes = canvas.add_subplot()
-    for name, points in lines.items():
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
-    axes.set(xlabel="slots filled", ylabel="ms per step", ylim=(0, None))
-    axes.legend()
+    canvas = Canvas(figsize=(4 * len(models), 4), layout="constrained")
+    (panels,) = canvas.subplots(1, len(models), squeeze=False)
+    for axes, (model, configs) in zip(panels, models.items(), strict=True):
+        for name, points in configs.items():
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+        axes.set(title=model, xlabel="slots filled", ylabel="ms per step", ylim=(0, None))
+        axes.legend()
     canvas.savefig(path)
     return None
