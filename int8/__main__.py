@@ -1,4 +1,5 @@
 """`python -m int8 build`: the native kernels, ahead of their first use.
+`python -m int8 report MODEL`: what quantising does to a model.
 `python -m int8 SRC DST`: a quantised model as one self-contained file.
 
 The only part of this package that knows ptts_jax: it loads the model as every command does.
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 USAGE = """python -m int8 build
+       python -m int8 report MODEL [...]
        python -m int8 SRC DST [--groups GROUPS] [--bits 8|4] [--group_size N] [--no_encoder]"""
 
 
@@ -17,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[:1] == ["build"]:
             _build(arguments[1:])
+        elif arguments[:1] == ["report"]:
+            return _report(arguments[1:])
         else:
             _write(_parser().parse_args(arguments))
     except (ValueError, OSError) as error:
@@ -39,12 +43,19 @@ def _build(arguments: list[str]) -> None:
     _say(f"native kernels: {build(verbose=True)}")
 
 
+def _report(arguments: list[str]) -> int:
+    from ptts_jax import int8_report
+
+    return int8_report.main(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m int8",
         usage=USAGE,
         description="Write a quantised model as one self-contained file that `load` and --model "
-        "accept; or compile the native kernels ahead of their first use (build).",
+        "accept; compile the native kernels ahead of their first use (build); or measure what "
+        "quantising does to a model (report).",
     )
     parser.add_argument(
         "src", help="a released model's name, a YAML path or URL, or a converted file"

@@ -1,0 +1,125 @@
+"""python -m int8 report: what quantising does to a model, policy by policy.
+
+Flags, files and messages; measuring is int8_report_run's, tables are int8_report_tables'.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptts_jax import bench_machine, int8_report_run, int8_report_tables, startup
+from ptts_jax.files import atomic_write
+from ptts_jax.int8_report_run import Subject, say
+from ptts_jax.quantization import Int8
+
+GROUPS = ("attention", "ffn", "attention,ffn", "flow", "codec", "all")
+POLICIES = (*GROUPS, *(f"{groups}:4:32" for groups in GROUPS))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command. Users' mistakes are ValueError or OSError, for the caller to print."""
+    options = _parser().parse_args(arguments)
+    specs = {name: _policy(name) for name in options.policies}
+    out = _folder(options.out)
+    startup.use_compilation_cache()
+    subject = int8_report_run.prepare(options.model, options.texts, options.voice, options.seed)
+    run = _about(subject, arguments) | {"layers": [], "policies": []}
+    code = 130
+    with _until_interrupted():
+        say("single layers ...")
+        found = int8_report_run.layers(subject, specs.values())
+        run["layers"] = [dataclasses.asdict(error) for error in found]
+        for result in int8_report_run.policies(subject, specs):
+            run["policies"].append(result)
+        code = 0
+    _write(run, out)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m int8 report",
+        description="What quantising does to a model: the error of weights, layers, latents, stops "
+        "and audio against the float model. Prints Markdown; --out keeps it, with JSON and a plot.",
+    )
+    parser.add_argument(
+        "model", help="a released model's name, a YAML path or URL, or a converted file"
+    )
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        default=POLICIES,
+        metavar="GROUPS[:BITS[:GROUP_SIZE]]",
+        help=f"what to try (default: {' '.join(POLICIES)})",
+    )
+    parser.add_argument("--texts", help="a file of texts, one a line (default: 16 English ones)")
+    parser.add_argument("--voice", help="as of speak; default: the model's, or a synthetic hum")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    parser.add_argument("--out", help="a folder for report.md, report.json and report.png")
+    return parser
+
+
+def _policy(name: str) -> Int8:
+    groups, *numbers = name.split(":")
+    try:
+        bits, size = [*map(int, numbers), *[8, None][len(numbers) :]]
+    except ValueError:
+        raise ValueError(
+            f"--policies {name}: give GROUPS, GROUPS:BITS or GROUPS:BITS:GROUP_SIZE, as "
+            "attention,ffn:4:32"
+        ) from None
+    try:
+        return Int8(tuple(groups.split(",")), bits, size)
+    except ValueError as error:
+        raise ValueError(f"--policies {name}: {error}") from None
+
+
+def _folder(out: str | None) -> Path | None:
+    """Made before the work, so that its result has a place."""
+    if out is None:
+        return None
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be a folder ({error.strerror})") from None
+    if not os.access(out, os.W_OK):
+        raise ValueError(f"--out {out}: cannot be written to; choose another folder")
+    return Path(out)
+
+
+def _about(subject: Subject, arguments: Sequence[str]) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["python", "-m", "int8", "report", *arguments]),
+        "model": subject.tts.name,
+        "versions": bench_machine.versions(),
+        "sampling": dataclasses.asdict(subject.setup.sampling),
+        "texts": subject.texts,
+        "megabytes": int8_report_run.megabytes(subject.tts.params),
+    }
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted: what follows is what was measured until then")
+
+
+def _write(run: dict[str, Any], out: Path | None) -> None:
+    table = int8_report_tables.document(run)
+    print(table)
+    if out is None:
+        return
+    for name, content in (("report.json", json.dumps(run, indent=1)), ("report.md", table)):
+        with atomic_write(out / name) as beside:
+            beside.write_text(content + "\n", encoding="utf-8")
+    if problem := int8_report_tables.plot(run, out / "report.png"):
+        say(problem)
+    say(f"report -> {out}")
