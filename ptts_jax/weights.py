@@ -213,7 +213,7 @@ def _read_cached(path: Path) -> tuple[Params, bool] | None:
     if metadata.get("checksum") != files.checksum(tensors):
         return None
     try:
-        flat = unpack(tensors, metadata.get("int8", "{}"))
+        flat = unpack(tensors, metadata.get("int8", ""))
     except ValueError:
         return None
     return unflatten(flat), metadata.get("encoder") == "yes"
