@@ -5,16 +5,15 @@ three and nothing else. Knows arrays and token ids; no text, files or voices' na
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ptts_jax import generate
 from ptts_jax.attention import KVCache, bucket
-from ptts_jax.codec import decoder_state
+from ptts_jax.codec import CodecState
 from ptts_jax.config import Config
 from ptts_jax.voices import Voice, WarmCaches, open_cache
 
@@ -134,18 +133,25 @@ def latents(
 
 
 def decode_block(
-    params: Params, config: Config, decoder: Any, block: np.ndarray
-) -> tuple[Any, np.ndarray]:
+    params: Params, config: Config, decoder: CodecState | None, block: np.ndarray
+) -> tuple[CodecState, np.ndarray]:
     """Latents [B, T, D] -> waveform; a new decoder (None) fades its first 5 ms in."""
     fresh = decoder is None
-    if fresh:
-        decoder = decoder_state(config.mimi, block.shape[0])
-    decoder, wave = generate.decode(params, config, decoder, block)
+    decoder, wave = generate.decode(params, config, decoder or _decoder(config, block), block)
     wave = np.array(wave)
     if fresh:
-        fade = config.mimi.sample_rate // 200
-        wave[:, :fade] *= np.linspace(0, 1, fade, dtype=np.float32)
+        _fade_in(config, wave)
     return decoder, wave
+
+
+def _decoder(config: Config, block: np.ndarray) -> CodecState:
+    return generate.new_decoder(config.mimi, block.shape[0])
+
+
+def _fade_in(config: Config, wave: np.ndarray) -> None:
+    """A fresh decoder starts with a small step, heard as a click."""
+    fade = config.mimi.sample_rate // 200
+    wave[:, :fade] *= np.linspace(0, 1, fade, dtype=np.float32)
 
 
 def batch(
@@ -155,27 +161,25 @@ def batch(
     jobs: Sequence[Job],
     sampling: Sampling,
     stop: threading.Event,
-    progress: Callable[[int], None] = lambda frames: None,
 ) -> list[np.ndarray]:
     """All jobs side by side, each in its own voice: scanned in blocks until every row has ended."""
     state = start(params, config, open_cache(voices, slots_for(voices, jobs)), jobs, sampling)
     decoder, waves, valid = None, [], []
-    longest = max(j.limit for j in jobs)
-    for at in range(0, longest, SCAN_FRAMES):
+    for at in range(0, max(j.limit for j in jobs), SCAN_FRAMES):
         if stop.is_set():
             break
         frames = range(at, at + SCAN_FRAMES)
         draws = [[noise(sampling, j, f, config.mimi.latent_dim) for j in jobs] for f in frames]
         state, out = generate.scan_steps(params, config, state, np.array(draws))
-        block = jnp.swapaxes(out.latent, 0, 1)  # [B, N, D]
-        decoder, wave = decode_block(params, config, decoder, block)
-        waves.append(wave)
-        valid.append(np.asarray(out.valid).T)  # [B, N]
-        progress(at + SCAN_FRAMES)
+        valid.append(np.asarray(out.valid).T)  # [B, N]: waits for the steps alone
+        block = np.asarray(out.latent).swapaxes(0, 1)  # [B, N, D]
+        decoder, wave = generate.decode(params, config, decoder or _decoder(config, block), block)
+        waves.append(wave)  # not waited for: decoded beside the next steps
         if not valid[-1][:, -1].any():
             break
     if not waves:
         return [np.zeros(0, np.float32) for _ in jobs]
     counts = np.concatenate(valid, axis=1).sum(axis=1)
-    wave = np.concatenate(waves, axis=1)
+    wave = np.concatenate([np.asarray(w) for w in waves], axis=1)
+    _fade_in(config, wave)
     return [wave[row, : n * config.mimi.frame_size] for row, n in enumerate(counts)]

@@ -141,4 +141,5 @@ prefill_text = partial(jax.jit, static_argnames="config", donate_argnames="state
 step = partial(jax.jit, static_argnames="config", donate_argnames="state")(_step)
 scan_steps = partial(jax.jit, static_argnames="config", donate_argnames="state")(_scan_steps)
 decode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_decode)
+new_decoder = partial(jax.jit, static_argnums=(0, 1))(codec.decoder_state)
 encode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_encode)
