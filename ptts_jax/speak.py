@@ -3,6 +3,7 @@
 Flags, files and messages; the speech itself is made by the facade.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -203,7 +204,7 @@ def _speak(options: flags.FlagValues, blocks: Iterator[np.ndarray], rate: int) -
     first = 0.0
     out = audio.open_writer(options.output, rate)
     try:
-        with out:
+        with out, contextlib.closing(blocks):
             for block in _shown(options, blocks, rate):
                 first = first or time.monotonic() - start
                 out.write(block)

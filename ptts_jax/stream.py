@@ -3,6 +3,7 @@
 Knows queues, threads and when to decode how much; the work itself is in drivers.
 """
 
+import atexit
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -51,13 +52,22 @@ def stream(
             out.put(error)
 
     worker = threading.Thread(target=work, name="ptts-lm", daemon=True)
+
+    def end() -> None:
+        done.set()
+        room.release()
+        if worker.is_alive():
+            worker.join()
+
     worker.start()
+    # The interpreter must not go while the thread computes, and goes before a forgotten generator.
+    forget = atexit.unregister
+    atexit.register(end)
     try:
         yield from _decoded(params, config, out, room, stop)
     finally:
-        done.set()
-        room.release()
-        worker.join()
+        end()
+        forget(end)
 
 
 class _Either:
