@@ -4,16 +4,23 @@ Flags, files and messages; measuring is int8_report_run's, tables are int8_repor
 """
 
 import argparse
-import contextlib
-import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ptts_jax import bench_machine, int8_report_run, int8_report_tables, startup
+from ptts_jax import (
+    bench_machine,
+    int8_report_codec,
+    int8_report_codec_speed,
+    int8_report_codec_tables,
+    int8_report_run,
+    int8_report_tables,
+    startup,
+)
 from ptts_jax.files import atomic_write
 from ptts_jax.int8_report_run import Subject, say
 from ptts_jax.quantization import Int8
@@ -25,21 +32,45 @@ POLICIES = (*GROUPS, *(f"{groups}:4:32" for groups in GROUPS))
 def main(arguments: Sequence[str]) -> int:
     """The command. Users' mistakes are ValueError or OSError, for the caller to print."""
     options = _parser().parse_args(arguments)
-    specs = {name: _policy(name) for name in options.policies}
+    if options.codec_experiment and options.policies:
+        raise ValueError("--policies: not of use with --codec_experiment; give one of them")
+    specs = {name: _policy(name) for name in options.policies or POLICIES}
     out = _folder(options.out)
     startup.use_compilation_cache()
-    subject = int8_report_run.prepare(options.model, options.texts, options.voice, options.seed)
-    run = _about(subject, arguments) | {"layers": [], "policies": []}
-    code = 130
-    with _until_interrupted():
-        say("single layers ...")
-        found = int8_report_run.layers(subject, specs.values())
-        run["layers"] = [dataclasses.asdict(error) for error in found]
-        for result in int8_report_run.policies(subject, specs):
-            run["policies"].append(result)
-        code = 0
+    subject = int8_report_run.prepare(
+        options.model, options.texts, options.voice, options.seed, options.eos_threshold
+    )
+    run = _about(subject, arguments)
+    code = 0
+    try:
+        if options.codec_experiment:
+            _experiment(subject, run)
+        else:
+            _report(subject, specs, run)
+    except KeyboardInterrupt:
+        code = 130
+        say("interrupted: what follows is what was measured until then")
     _write(run, out)
     return code
+
+
+def _report(subject: Subject, specs: dict[str, Int8], run: dict[str, Any]) -> None:
+    """Fill in the results as they come."""
+    run |= {"kind": "report", "layers": [], "policies": []}
+    say("single layers ...")
+    run["layers"] = [asdict(error) for error in int8_report_run.layers(subject, specs.values())]
+    for result in int8_report_run.policies(subject, specs):
+        run["policies"].append(result)
+
+
+def _experiment(subject: Subject, run: dict[str, Any]) -> None:
+    run |= {"kind": "codec", "block": int8_report_codec_speed.BLOCK, "qualities": [], "speeds": []}
+    params, config = subject.tts.params, subject.tts.config
+    told, latents = int8_report_codec.spoken(subject)
+    for result in int8_report_codec.qualities(params, config, told, latents):
+        run["qualities"].append(result)
+    say("timing ...")
+    run["speeds"] = int8_report_codec_speed.speeds(params, config)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,14 +85,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--policies",
         nargs="+",
-        default=POLICIES,
         metavar="GROUPS[:BITS[:GROUP_SIZE]]",
         help=f"what to try (default: {' '.join(POLICIES)})",
     )
+    parser.add_argument(
+        "--codec_experiment",
+        action="store_true",
+        help="instead: the codec's decoder in less precision, part by part and by several methods, "
+        "and its speed",
+    )
     parser.add_argument("--texts", help="a file of texts, one a line (default: 16 English ones)")
     parser.add_argument("--voice", help="as of speak; default: the model's, or a synthetic hum")
+    parser.add_argument("--eos_threshold", type=float, help="as of speak; default: the model's")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    parser.add_argument("--out", help="a folder for report.md, report.json and report.png")
+    parser.add_argument(
+        "--out", help="a folder for the tables (.md), everything (.json) and a plot"
+    )
     return parser
 
 
@@ -97,29 +136,26 @@ def _about(subject: Subject, arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", "int8", "report", *arguments]),
         "model": subject.tts.name,
+        "machine": bench_machine.machine(),
         "versions": bench_machine.versions(),
-        "sampling": dataclasses.asdict(subject.setup.sampling),
+        "sampling": asdict(subject.setup.sampling),
         "texts": subject.texts,
         "megabytes": int8_report_run.megabytes(subject.tts.params),
     }
 
 
-@contextlib.contextmanager
-def _until_interrupted() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("interrupted: what follows is what was measured until then")
-
-
 def _write(run: dict[str, Any], out: Path | None) -> None:
-    table = int8_report_tables.document(run)
+    name, tables = {
+        "report": ("report", int8_report_tables),
+        "codec": ("codec", int8_report_codec_tables),
+    }[run["kind"]]
+    table = tables.document(run)
     print(table)
     if out is None:
         return
-    for name, content in (("report.json", json.dumps(run, indent=1)), ("report.md", table)):
-        with atomic_write(out / name) as beside:
+    for suffix, content in ((".json", json.dumps(run, indent=1)), (".md", table)):
+        with atomic_write(out / (name + suffix)) as beside:
             beside.write_text(content + "\n", encoding="utf-8")
-    if problem := int8_report_tables.plot(run, out / "report.png"):
+    if problem := tables.plot(run, out / f"{name}.png"):
         say(problem)
     say(f"report -> {out}")

@@ -62,8 +62,15 @@ class Subject:
     texts: tuple[str, ...]  # one for each utterance
 
 
-def prepare(model: str, texts: str | None, voice: str | None, seed: int) -> Subject:
+def prepare(
+    model: str,
+    texts: str | None = None,
+    voice: str | None = None,
+    seed: int = 0,
+    eos_threshold: float | None = None,
+) -> Subject:
     """Load a model for a comparison; `texts` names a file. A long text is several utterances."""
+    settings.check(eos_threshold=eos_threshold)
     lines = _lines(texts)
     say(f"reading {model} ...")
     tts = ptts_jax.load(model, quiet=False)
@@ -74,7 +81,7 @@ def prepare(model: str, texts: str | None, voice: str | None, seed: int) -> Subj
         for own, line in enumerate(lines, start=seed)  # noise of its own for each text
         for index, chunk in enumerate(chunks(line, tts.tokenizer, tts.config))
     ]
-    sampling = settings.sampling(tts.config, None, None, None, None)
+    sampling = settings.sampling(tts.config, None, None, None, eos_threshold)
     setup = Setup(tts.config, _voice(tts, voice), tuple(job for _, job in found), sampling)
     return Subject(tts, setup, tuple(chunk.text for chunk, _ in found))
 

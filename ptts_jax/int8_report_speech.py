@@ -129,7 +129,7 @@ def forced(params: Params, setup: Setup, told: Sequence[np.ndarray]) -> list[Run
     runs = []
     for number, jobs in enumerate(_groups(setup.jobs)):
         own = _filled(told[number * ROWS : (number + 1) * ROWS], len(jobs))
-        history = _padded(own)
+        history = padded(own)
         first = np.broadcast_to(params["lm"]["bos"], (len(jobs), 1, history.shape[2]))
         before = np.concatenate([first, history[:, :-1]], axis=1)
         noise = _noise(setup, jobs, range(history.shape[1]))
@@ -158,7 +158,7 @@ def _forced(
 
 def decode(params: Params, config: Config, latents: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Waveforms of utterances [N, D], side by side."""
-    block, decoder, waves = _padded(latents), None, []
+    block, decoder, waves = padded(latents), None, []
     for at in range(0, block.shape[1], SCAN_FRAMES):
         part = block[:, at : at + SCAN_FRAMES]
         decoder, wave = drivers.decode_block(params, config, decoder, part)
@@ -167,7 +167,7 @@ def decode(params: Params, config: Config, latents: Sequence[np.ndarray]) -> lis
     return [wave[i, : len(x) * config.mimi.frame_size] for i, x in enumerate(latents)]
 
 
-def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     """[B, T, D], each row repeated after its end; T is a whole number of blocks."""
     longest = max(len(x) for x in rows)
     total = -(-longest // SCAN_FRAMES) * SCAN_FRAMES

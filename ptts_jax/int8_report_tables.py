@@ -23,13 +23,12 @@ FREE = {
     "free_snr": ("audio SNR, dB", 1),
     "free_mel": ("log-mel distance, dB", 1),
 }
-FORMATS_PLOTTED = 6  # colours that can be told apart
 
 
 def document(run: Json) -> str:
     if not run["policies"] and not run["layers"]:
         return "Nothing was measured."
-    parts = [f"# What quantising does to {run['model']}", _about(run)]
+    parts = [f"# What quantising does to {run['model']}", about(run)]
     if run["policies"]:
         parts += ["## Same history", SAME, _figures(run, FORCED, "median")]
         parts += ["Means:", _figures(run, FORCED, "mean")]
@@ -60,12 +59,15 @@ LAYERS = (
 )
 
 
-def _about(run: Json) -> str:
+def about(run: Json) -> str:
+    """What was run, and with what."""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     sampling = ", ".join(f"{k} {v}" for k, v in run["sampling"].items() if v is not None)
+    made_on = run["machine"]
     return (
-        f"`{run['command']}`: {len(run['texts'])} texts, {sampling}; {versions}. The float model's "
-        f"weights take {number(run['megabytes'])} MB."
+        f"`{run['command']}`: {len(run['texts'])} texts, {sampling}; {versions}; {made_on['cpu']} "
+        f"({' '.join(made_on['flags'])}). The float model's weights take "
+        f"{number(run['megabytes'])} MB."
     )
 
 
@@ -185,6 +187,7 @@ def _plot_same(run: Json, axes: Any) -> None:
     axes.barh(names, middle, xerr=[middle - low, high - middle], capsize=3)
     axes.invert_yaxis()
     axes.set(title="same history", xlabel="latent error, % (median, 95% interval)")
+    axes.set_xscale("symlog", linthresh=0.1)
 
 
 def _plot_freely(run: Json, axes: Any) -> None:
@@ -202,9 +205,7 @@ def _plot_freely(run: Json, axes: Any) -> None:
 
 def _plot_layers(run: Json, axes: Any) -> None:
     names = list(dict.fromkeys(layer["name"] for layer in run["layers"]))
-    for format_ in list(dict.fromkeys(layer["format"] for layer in run["layers"]))[
-        :FORMATS_PLOTTED
-    ]:
+    for format_ in dict.fromkeys(layer["format"] for layer in run["layers"]):
         own = [layer for layer in run["layers"] if layer["format"] == format_]
         at = [names.index(layer["name"]) for layer in own]
         axes.plot(at, [100 * layer["output"] for layer in own], ".", label=format_)
