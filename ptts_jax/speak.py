@@ -240,10 +240,21 @@ def _shown(
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt  # `kill` leaves a valid file too
+def _listen_for_signals() -> None:
+    """Ctrl-C and `kill` leave a valid file; pressed twice in a hurry is pressed once."""
+    last = -1.0
+
+    def interrupt(*_: object) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if before < 0 or last - before > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, interrupt)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _terminated)
+    _listen_for_signals()
     sys.exit(main(sys.argv))

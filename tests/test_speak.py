@@ -483,9 +483,15 @@ def test_a_list_that_nobody_reads(environment):
 
 
 @pytest.mark.parametrize(
-    "kind, name", [(signal.SIGINT, "out.wav"), (signal.SIGTERM, "out.flac")], ids=["int", "term"]
+    "name, signals",
+    [
+        ("out.wav", [signal.SIGINT]),
+        ("out.flac", [signal.SIGTERM]),
+        ("out.wav", [signal.SIGINT, signal.SIGINT]),
+    ],
+    ids=["int", "term", "twice"],
 )
-def test_interrupted_while_speaking(kind, name, launch, place):
+def test_interrupted_while_speaking(name, signals, launch, place):
     """What was spoken until then is a complete file."""
     write_long_text()
     process = launch("--text_file=long.txt", f"--output={name}")
@@ -495,9 +501,12 @@ def test_interrupted_while_speaking(kind, name, launch, place):
         assert process.poll() is None and time.monotonic() < deadline
         assert not Path(name).exists()
         time.sleep(0.02)
-    process.send_signal(kind)
+    for kind in signals:
+        process.send_signal(kind)
+        time.sleep(0.01)
     err = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
+    # A second signal may find it past its last line of Python.
+    assert process.returncode == 130 or process.returncode == -kind and len(signals) > 1
     assert sorted(p.name for p in place.iterdir()) == ["long.txt", name]
     seconds = float(re.search(r"interrupted after (\S+) s of audio -> " + name, err)[1])
     assert wave(name).size / 24000 - 0.2 == pytest.approx(seconds, abs=0.006)
