@@ -220,6 +220,18 @@ def test_a_voice_is_exported(run, place):
     assert {p.suffix for p in place.iterdir()} == {".wav", ".safetensors"}
 
 
+def test_a_converted_file_needs_nothing_else(run, files, me, monkeypatch):
+    from convert.__main__ import main as convert
+
+    run("--seed=1", "Hello.")
+    assert convert([str(files.yaml), "mine.safetensors"]) == 0
+    monkeypatch.setattr(ptts_jax.hub, "fetch_first", None)  # nor the cache
+    words = ("--model=mine.safetensors", f"--voice={me}", "--seed=1", "--output=b.wav", "Hello.")
+    code, _, err = run(*words, model=False)
+    assert code == 0, err
+    np.testing.assert_array_equal(wave("b.wav"), wave("out.wav"))
+
+
 def test_lists(run):
     code, out, err = run("--list_models", model=False)
     assert (code, err) == (0, "") and out.split() == list(released.names())

@@ -192,6 +192,26 @@ def test_a_model_by_address(run, hub, content):
         Path("out.wav").unlink()
 
 
+def test_a_voice_by_address(run, hub, content, monkeypatch):
+    """States and recordings, of the hub and of any server."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    soundfile.write("../me.wav", tiny_files.speech(1), 24000)
+    state = next(p for files in content.values() for n, p in files.items() if "jean" in n)
+    for name, path in {"jean.safetensors": state, "me one.wav": Path("../me.wav")}.items():
+        hub.plain[f"/{name}"] = path.read_bytes()
+        hub.files["someone/voices", "main"] = {name: path.read_bytes()}
+        made = []
+        for address in (
+            str(path),
+            f"hf://someone/voices/{name}",
+            f"{hub.url}/{name.replace(' ', '%20')}?download=1",
+        ):
+            code, err = run(f"--voice={address}", "Hello.")
+            assert code == 0, err
+            made.append(wave().tobytes())
+        assert len(set(made)) == 1
+
+
 NAME = "english_2m_2026-10"
 
 
