@@ -24,6 +24,14 @@ SPECS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """Many shapes, each compiled once and run twice."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def noise(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 
