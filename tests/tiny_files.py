@@ -59,7 +59,8 @@ def write_weights(path: Path, tree: Params, *, public: bool = False) -> None:
     """The reference's layout; `public`: with zeros for an encoder, as published for everyone."""
     tensors = to_reference(tree)
     encoder = ("mimi.encoder.", "mimi.encoder_transformer.", "mimi.downsample.")
-    save_file({k: x * 0 if public and k.startswith(encoder) else x for k, x in tensors.items()}, path)
+    silent = {name for name in tensors if public and name.startswith(encoder)}
+    save_file({name: x * 0 if name in silent else x for name, x in tensors.items()}, path)
 
 
 def described(c: config.Config, weights: str | Path, tokenizer: str | Path) -> str:
