@@ -62,12 +62,11 @@ LAYERS = (
 def about(run: Json) -> str:
     """What was run, and with what."""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    sampling = ", ".join(f"{k} {v}" for k, v in run["sampling"].items() if v is not None)
-    made_on = run["machine"]
+    sampling = [f"{k} {v}" for k, v in run["sampling"].items() if v is not None]
+    spoken, made_on = ", ".join([f"{len(run['texts'])} texts", *sampling]), run["machine"]
     return (
-        f"`{run['command']}`: {len(run['texts'])} texts, {sampling}; {versions}; {made_on['cpu']} "
-        f"({' '.join(made_on['flags'])}). The float model's weights take "
-        f"{number(run['megabytes'])} MB."
+        f"`{run['command']}`: {spoken}; {versions}; {made_on['cpu']} ({' '.join(made_on['flags'])})"
+        f". The float model's weights take {number(run['megabytes'])} MB."
     )
 
 
@@ -156,8 +155,7 @@ def _left(run: Json) -> Sequence[str]:
         for name, reason in policy["left"]:
             found.setdefault((policy["format"], reason), {})[name] = None
     lines = [
-        f"- {format_}, {len(names)} weights: {reason} ({', '.join(names)})"
-        for (format_, reason), names in found.items()
+        f"- {format_}: {reason}: {', '.join(names)}" for (format_, reason), names in found.items()
     ]
     return ["## Left in float", "\n".join(lines)] if lines else []
 
