@@ -63,7 +63,7 @@ def losses(
 def fit(params: Params, config: Config, steps: int, place: np.ndarray) -> Params:
     """Parameters with a fitted decoder."""
     teacher, lm = params["codec"]["decoder"], params["lm"]
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, 50, steps, 2e-5)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, steps // 30, steps, 2e-5)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     loss = partial(losses, teacher=teacher, config=config, lm={k: lm[k] for k in ("std", "mean")})
 
