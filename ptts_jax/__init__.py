@@ -3,11 +3,24 @@
     tts = ptts_jax.load("english")
     pcm = tts.generate("Hello!", tts.voice("alba"))  # float32 at tts.sample_rate
 
-Importing this changes no global setting, starts no backend and touches no network.
+Importing this changes no global setting, starts no backend and touches no network; what is named
+here is imported when it is first used.
 """
 
-from ptts_jax.startup import use_compilation_cache
-from ptts_jax.tts import TTS, load
-from ptts_jax.voices import Voice
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptts_jax.startup import use_compilation_cache
+    from ptts_jax.tts import TTS, load
+    from ptts_jax.voices import Voice
 
 __all__ = ["TTS", "Voice", "load", "use_compilation_cache"]
+
+_HOMES = {"TTS": "tts", "Voice": "voices", "load": "tts", "use_compilation_cache": "startup"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ptts_jax' has no attribute {name!r}")
+    return getattr(import_module(f"ptts_jax.{_HOMES[name]}"), name)

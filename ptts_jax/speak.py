@@ -3,11 +3,15 @@
 Flags, files and messages; the speech itself is made by the facade.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while what follows loads, Ctrl-C just ends
+
 import contextlib
 import logging
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -251,7 +255,7 @@ def _listen_for_signals() -> None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # not where it is ignored
         signal.signal(signal.SIGINT, interrupt)
 
 
