@@ -21,12 +21,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     # `input` and `final` are small (16,000 of 10 million weights), and what `final` gives is fed
     # back as the next latent: in float they cost nothing and add no error of their own.
     "flow": (r"lm/head/modulation/(cond|all)/w", r"lm/head/net/(in|out)_\d+/w"),
-    # Not the depthwise upsampling, which is no matrix product, nor the few weights of `last`:
-    # its rounding would be heard as it is.
+    # Of the convolutions only the large early ones: the later ones gain no time, and their noise
+    # is what is heard in pauses. The depthwise upsampling is no matrix product.
     "codec": (
         rf"codec/decoder/transformer/{_BLOCK}/(in_proj|out_proj|up|down)/w",
         r"codec/decoder/transformer/(input|output)/w",
-        r"codec/decoder/seanet/(first|up_\d+|res_\d+_\d+_(in|out))/w",
+        r"codec/decoder/seanet/(first|up_0|res_0_\d+_(in|out))/w",
     ),
 }
 DEFAULT = ("attention", "ffn")

@@ -74,8 +74,8 @@ EXPECTED = {
         "codec": [
             f"codec/decoder/transformer/layers/layer_{i}/{n}/w" for i in (0, 1) for n in CODEC_BLOCK
         ]
-        + [f"codec/decoder/seanet/{n}/w" for n in ("first", "up_0", "up_1")]
-        + [f"codec/decoder/seanet/res_{i}_0_{n}/w" for i in (0, 1) for n in ("in", "out")],
+        + [f"codec/decoder/seanet/{n}/w" for n in ("first", "up_0")]
+        + [f"codec/decoder/seanet/res_0_0_{n}/w" for n in ("in", "out")],
     },
     "rich": BLOCKS
     | {
@@ -83,13 +83,8 @@ EXPECTED = {
         + [f"lm/head/net/{n}_{i}/w" for i in (0, 1, 2) for n in ("in", "out")],
         "codec": [f"codec/decoder/transformer/layers/layer_0/{n}/w" for n in CODEC_BLOCK]
         + [f"codec/decoder/transformer/{n}/w" for n in ("input", "output")]
-        + [f"codec/decoder/seanet/{n}/w" for n in ("first", "up_0", "up_1")]
-        + [
-            f"codec/decoder/seanet/res_{i}_{j}_{n}/w"
-            for i in (0, 1)
-            for j in (0, 1)
-            for n in ("in", "out")
-        ],
+        + [f"codec/decoder/seanet/{n}/w" for n in ("first", "up_0")]
+        + [f"codec/decoder/seanet/res_0_{j}_{n}/w" for j in (0, 1) for n in ("in", "out")],
     },
 }
 
