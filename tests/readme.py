@@ -7,6 +7,7 @@ what the README's `python3` shall be.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,4 +80,6 @@ def main(clone: Path, python: Path) -> None:
 
 
 if __name__ == "__main__":
+    # A shell's background job ignores Ctrl-C and would hand that down to the tests of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(Path(sys.argv[1]), Path(sys.argv[2]))
