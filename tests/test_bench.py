@@ -40,6 +40,7 @@ def tiny(tmp_path_factory) -> tiny_files.Files:
 def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PTTS_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))  # no model is at hand
         yield
 
 
