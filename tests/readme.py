@@ -61,9 +61,10 @@ def main(clone: Path, python: Path) -> None:
         tools.mkdir()
         (tools / "python3").symlink_to(python.resolve())
         path = os.pathsep.join([str(clone / ".venv/bin"), str(tools), os.environ["PATH"]])
-        environment = os.environ | hub.environment(Path(scratch)) | {"PATH": path}
+        plain = os.environ | {"PATH": path}
+        with_hub = plain | hub.environment(Path(scratch))
 
-        def run(command: str) -> None:
+        def run(command: str, environment: dict[str, str] = with_hub) -> None:
             print(f"$ {command.strip()}", flush=True)
             subprocess.run(["bash", "-ec", command], cwd=clone, env=environment, check=True)
 
@@ -76,7 +77,7 @@ def main(clone: Path, python: Path) -> None:
         for code in blocks(text, "python"):
             run(f"python - <<'END'\n{code}\nEND")
         shutil.rmtree(clone / ".venv")  # the other command starts from nothing too
-        run(tests)
+        run(tests, plain)  # they have hubs of their own
 
 
 if __name__ == "__main__":
