@@ -1,0 +1,1 @@
+"""Trainers: one flat file per stage, each a command. Nothing outside of this package imports it."""
