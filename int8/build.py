@@ -22,7 +22,7 @@ import jaxlib
 SOURCES = Path(__file__).parent / "native"
 OPTIMISE = ["-O2", "-ftree-vectorize"]  # GCC's -O2 alone holds the vectoriser back
 EXACT = ["-ffp-contract=off"]  # all instruction sets round alike
-FLAGS = ["-std=c++17", *OPTIMISE, *EXACT, "-fPIC", "-shared", "-fvisibility=hidden"]
+FLAGS = ["-std=c++17", *OPTIMISE, *EXACT, "-fPIC", "-shared", "-pthread", "-fvisibility=hidden"]
 TIMEOUT = 120  # seconds; a few are normal
 
 

@@ -1,70 +1,21 @@
-"""dot(x, w): the one matrix product, for float and quantised weights, and the choice of backend.
+"""dot(x, w): the one matrix product, for float and quantised weights.
 
 Knows shapes and batching; number formats are qtensor.py's, the two ways to compute xla_dot.py's and
-native_dot.py's. Both ways round activations alike and sum in int32, so they give the same integers.
+native_dot.py's. Both ways round activations alike and sum in int32, so they give the same integers;
+float products agree to rounding.
 """
 
 import functools
-import logging
-import os
-import threading
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from int8 import native_dot, xla_dot
-from int8.build import BuildError
+from int8 import library, native_dot, xla_dot
+from int8.backend import resolve_backend
 from int8.qtensor import QTensor
-
-BACKENDS = ("auto", "native", "xla")
-
-_log = logging.getLogger("int8")
-_lock = threading.Lock()
-_chosen = "auto"  # by set_backend
-
-
-def _check(name: str) -> None:
-    if name not in BACKENDS:
-        raise ValueError(f"int8 backend (INT8_BACKEND) must be auto, native or xla, not {name!r}")
-
-
-def set_backend(name: str) -> None:
-    """Chooses for the whole process: auto, native (an error where it cannot be) or xla.
-
-    Products already traced into a compiled function keep the backend they were traced with.
-    """
-    global _chosen
-    _check(name)
-    _chosen = name
-
-
-@functools.cache
-def _automatic() -> str:
-    if jax.default_backend() != "cpu":
-        reason = f"the default device is a {jax.default_backend()}"
-    else:
-        try:
-            native_dot.load()
-            return "native"
-        except BuildError as e:
-            reason = str(e)
-    _log.warning("int8: products run as plain XLA, not as native kernels: %s", reason)
-    return "xla"
-
-
-def resolve_backend(name: str | None = None) -> str:
-    """'native' or 'xla': by argument, else set_backend, else $INT8_BACKEND, else by what works."""
-    if name is None:
-        name = _chosen if _chosen != "auto" else os.environ.get("INT8_BACKEND", "auto")
-    _check(name)
-    if name == "native":
-        native_dot.load()
-    if name != "auto":
-        return name
-    with _lock:
-        return _automatic()
 
 
 @functools.lru_cache
@@ -104,6 +55,42 @@ def _rows_dot(bits: int, group_size: int | None, backend: str, isa: int):
     return jax.jit(rows_dot)
 
 
+# Float products that the native kernels do faster than XLA:CPU (measured: see BUILD.md).
+NATIVE_WEIGHTS = 100_000  # at least; the call itself takes as long as a small product
+NATIVE_ROWS = 64  # at most
+
+
+def _plain_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None) -> jax.Array:
+    y = lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
+    return y if bias is None else y + bias
+
+
+@functools.lru_cache
+def _float_rows_dot(isa: int):
+    """(x [rows, in], w, bias or None) -> [rows, out]; the plain product where it is mapped by vmap
+    or differentiated."""
+
+    @custom_vmap
+    def rows_dot(x, w, bias):
+        return native_dot.float_dot(x, w, bias, isa)
+
+    @rows_dot.def_vmap
+    def _batched(size, mapped, x, w, bias):
+        del size
+        axes = tuple(0 if m else None for m in (*mapped[:2], bool(mapped[2])))
+        return jax.vmap(_plain_dot, axes)(x, w, bias), True
+
+    differentiable = jax.custom_jvp(rows_dot)
+    differentiable.defjvp(functools.partial(jax.jvp, _plain_dot))
+    return jax.jit(differentiable)
+
+
+def _suits_native(rows: int, x: jax.Array, w: jax.Array, bias: jax.Array | None) -> bool:
+    fits = 1 <= rows <= NATIVE_ROWS and w.ndim == 2 and w.size >= NATIVE_WEIGHTS
+    floats = all(a is None or a.dtype == jnp.float32 for a in (x, w, bias))
+    return fits and floats and resolve_backend(quiet=True) == "native"
+
+
 def dot(
     x: jax.Array,
     w: jax.Array | QTensor,
@@ -113,14 +100,18 @@ def dot(
 ) -> jax.Array:
     """x [..., in] times the transpose of w [out, in], plus bias [out] -> [..., out].
 
-    An array w is a plain product. A QTensor quantises each row of x too, by its largest magnitude;
-    a row with an infinity or NaN gives NaN in that row alone. `backend` overrides set_backend.
+    An array w is a plain product, by the native kernels where they are faster. A QTensor quantises
+    each row of x too, by its largest magnitude; a row with an infinity or NaN gives NaN in that row
+    alone. `backend` overrides set_backend for QTensors.
     """
     if not isinstance(w, QTensor):
-        y = lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
-        return y if bias is None else y + bias
+        rows = math.prod(x.shape[:-1])
+        if not _suits_native(rows, x, w, bias):
+            return _plain_dot(x, w, bias)
+        y = _float_rows_dot(library.forced_isa())(x.reshape(rows, x.shape[-1]), w, bias)
+        return y.reshape(*x.shape[:-1], y.shape[-1])
     way = resolve_backend(backend)
-    isa = native_dot.forced_isa() if way == "native" else 0
+    isa = library.forced_isa() if way == "native" else 0
     product = _rows_dot(w.bits, w.group_size, way, isa)
     rows = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
     y = product(rows, w.qvalue, w.scale, bias)

@@ -1,18 +1,24 @@
 """Key/value caches as explicit pytrees, and attention over them.
 
 Two caches share one contract, so a transformer does not know which one it runs on:
-`open(positions)` reserves room for T new entries and says what may attend to what,
-`put(layer, k, v)` stores a layer's entries and returns all keys and values to read,
-`close(positions)` moves on. Another cache for research is another class with these three methods.
+`open(positions)` takes note of the positions [B, T] of T new entries (negative: padding),
+`attend(layer, q, k, v, positions)` stores a layer's entries, [B, T, Hkv, D], and gives what the
+queries q [B, T, H, D] see, like q in shape, beside the new cache,
+`close(positions)` moves on. Another cache for research is another class with these three methods:
+how it stores and how it attends are its own business.
 
 Buffers are [B * Hkv, S, D]: with batch and heads in one axis the products read exactly the buffer
 that the update wrote. Apart, XLA:CPU sees a reshape between the two and copies every cache at every
 step (see BUILD.md).
 """
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
+
+from int8 import native_attention, resolve_backend
 
 EMPTY = -1  # position of a slot that holds nothing
 
@@ -50,15 +56,15 @@ class KVCache:
     def slots(self) -> int:
         return self.pos.shape[1]
 
-    def open(self, positions: Array) -> tuple["KVCache", Array]:
-        pos = lax.dynamic_update_slice(self.pos, positions, (0, self.cursor))
-        return self.replace(pos=pos), visible(positions, pos)
+    def open(self, positions: Array) -> "KVCache":
+        return self.replace(pos=lax.dynamic_update_slice(self.pos, positions, (0, self.cursor)))
 
-    def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "KVCache"]:
-        at = (0, self.cursor, 0)
-        k = lax.dynamic_update_slice(self.k[layer], _rows(k), at)
-        v = lax.dynamic_update_slice(self.v[layer], _rows(v), at)
-        return k, v, self.replace(k=_put(self.k, layer, k), v=_put(self.v, layer, v))
+    def attend(
+        self, layer: int, q: Array, k: Array, v: Array, positions: Array
+    ) -> tuple[Array, "KVCache"]:
+        buffers = self.k[layer], self.v[layer]
+        out, k, v = attend_in_place(q, k, v, *buffers, self.pos, positions, self.cursor)
+        return out, self.replace(k=_put(self.k, layer, k), v=_put(self.v, layer, v))
 
     def close(self, positions: Array) -> "KVCache":
         # Padding stands on the right, so the next write covers it.
@@ -87,22 +93,22 @@ class WindowCache:
 
         return cls(empty(), empty(), jnp.full((batch, context - 1), EMPTY, jnp.int32))
 
-    def open(self, positions: Array) -> tuple["WindowCache", Array]:
-        window = self.pos.shape[1]
-        pos = jnp.concatenate([self.pos, positions], axis=1)
-        kept = pos[:, pos.shape[1] - window :]
-        return self.replace(pos=kept), visible(positions, pos, window + 1)
+    def open(self, positions: Array) -> "WindowCache":
+        return self.replace(pos=jnp.concatenate([self.pos, positions], axis=1))  # [B, W + T]
 
-    def put(self, layer: int, k: Array, v: Array) -> tuple[Array, Array, "WindowCache"]:
+    def attend(
+        self, layer: int, q: Array, k: Array, v: Array, positions: Array
+    ) -> tuple[Array, "WindowCache"]:
+        new = q.shape[1]
         k = jnp.concatenate([self.k[layer], _rows(k)], axis=1)  # [B * H, W + T, D]
         v = jnp.concatenate([self.v[layer], _rows(v)], axis=1)
-        new = k.shape[1] - self.pos.shape[1]
+        context = k.shape[1] - new + 1
+        out = attend(q, k, v, visible(positions, self.pos, context))
         cache = self.replace(k=_put(self.k, layer, k[:, new:]), v=_put(self.v, layer, v[:, new:]))
-        return k, v, cache
+        return out, cache
 
     def close(self, positions: Array) -> "WindowCache":
-        del positions  # nothing to advance: the window always ends at the newest entry
-        return self
+        return self.replace(pos=self.pos[:, positions.shape[1] :])
 
 
 def _put(items: tuple[Array, ...], index: int, item: Array) -> tuple[Array, ...]:
@@ -138,3 +144,54 @@ def attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
     out = lax.dot_general(weights, v, (((2,), (1,)), ((0,), (0,))))  # [B * Hkv, G * T, D]
     out = out / weights.sum(-1, keepdims=True)
     return out.reshape(batch, heads, time, width).swapaxes(1, 2)
+
+
+def attend_in_place(*args: Array) -> tuple[Array, Array, Array]:
+    """Writes new keys and values into a cache and attends to it: natively where that is possible.
+
+    Arguments and results as of native_attention.attend. The native way reads only the slots that
+    are filled, the plain one all there are.
+    """
+    floats = all(a.dtype == jnp.float32 for a in args[:5])
+    if floats and resolve_backend(quiet=True) == "native":
+        return _native(*args)
+    return _plain(*args)
+
+
+def _plain(
+    q: Array,
+    k_new: Array,
+    v_new: Array,
+    k: Array,
+    v: Array,
+    pos: Array,
+    query: Array,
+    cursor: Array,
+) -> tuple[Array, Array, Array]:
+    k = lax.dynamic_update_slice(k, _rows(k_new), (0, cursor, 0))
+    v = lax.dynamic_update_slice(v, _rows(v_new), (0, cursor, 0))
+    return attend(q, k, v, visible(query, pos)), k, v
+
+
+# What the native call cannot do itself: under vmap and under differentiation the plain form stands
+# in for it.
+@custom_vmap
+def _in_place(*args: Array) -> tuple[Array, Array, Array]:
+    return native_attention.attend(*args)
+
+
+@_in_place.def_vmap
+def _vmapped(size: int, mapped: list[bool], *args: Array) -> tuple:
+    del size
+    axes = tuple(0 if flag else None for flag in mapped)
+    return jax.vmap(_plain, axes)(*args), (True, True, True)
+
+
+@jax.custom_jvp
+def _native(*args: Array) -> tuple[Array, Array, Array]:
+    return _in_place(*args)
+
+
+@_native.defjvp
+def _differentiated(primals: tuple, tangents: tuple) -> tuple:
+    return jax.jvp(_plain, primals, tangents)

@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from int8 import dot
@@ -77,17 +78,28 @@ class VarianceNorm(nn.Module):
         return x * alpha * jax.lax.rsqrt(self.eps + var)
 
 
-def rope_angles(positions: Array, head_dim: int, max_period: float) -> tuple[Array, Array]:
-    """cos and sin of every position: [B, T] -> two of [B, T, 1, D/2]; once for all layers."""
-    half = jnp.arange(head_dim // 2, dtype=jnp.float32)
-    freqs = jnp.exp(half * (-jnp.log(max_period) * 2.0 / head_dim))
+def rope_angles(positions: Array, head_dim: int, max_period: float) -> Array:
+    """What `rope` needs of every position, once for all layers: [B, T] -> [B, T, 1, 2 * D].
+
+    The cosine of each pair, twice, then its sine, negative and positive. One product lays them out:
+    XLA:CPU would fuse anything else into each use and compute every sine anew for every head.
+    """
+    half = head_dim // 2
+    freqs = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-jnp.log(max_period) * 2.0 / head_dim))
     angle = positions.astype(jnp.float32)[..., None, None] * freqs
-    return jnp.cos(angle), jnp.sin(angle)
+    layout = np.zeros((2, half, 2, half, 2), np.float32)
+    pair = np.arange(half)
+    layout[0, pair, 0, pair] = 1, 1
+    layout[1, pair, 1, pair] = -1, 1
+    table = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    return table @ layout.reshape(head_dim, 2 * head_dim)
 
 
-def rope(x: Array, angles: tuple[Array, Array]) -> Array:
+def rope(x: Array, angles: Array) -> Array:
     """Rotate interleaved pairs of x [B, T, H, D]."""
-    cos, sin = angles
-    even, odd = x[..., 0::2], x[..., 1::2]
-    rotated = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
-    return rotated.reshape(x.shape)
+    cos, sin = jnp.split(angles, 2, axis=-1)  # [B, T, 1, D]
+    ends = [(0, 0)] * (x.ndim - 1)
+    after = jnp.pad(x[..., 1:], [*ends, (0, 1)])
+    before = jnp.pad(x[..., :-1], [*ends, (1, 0)])
+    even = np.arange(x.shape[-1]) % 2 == 0
+    return x * cos + jnp.where(even, after, before) * sin  # each one with its partner

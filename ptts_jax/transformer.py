@@ -9,12 +9,11 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from ptts_jax.attention import attend
 from ptts_jax.config import CodecTransformerConfig, TransformerConfig
 from ptts_jax.layers import LayerNorm, Linear, parameter, rope, rope_angles
 
 Config = TransformerConfig | CodecTransformerConfig
-Cache = Any  # KVCache, WindowCache, or anything with open / put / close
+Cache = Any  # KVCache, WindowCache, or anything with open / attend / close
 
 
 class Block(nn.Module):
@@ -23,7 +22,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, cache: Cache, mask: Array, angles: tuple[Array, Array]
+        self, x: Array, cache: Cache, positions: Array, angles: Array
     ) -> tuple[Array, Cache]:
         c = self.config
         heads, groups, width = c.num_heads, c.kv_heads, c.head_dim
@@ -35,8 +34,8 @@ class Block(nn.Module):
         q = rope(h[..., : split[0]].reshape(batch, time, heads, width), angles)
         k = rope(h[..., split[0] : split[1]].reshape(batch, time, groups, width), angles)
         v = h[..., split[1] :].reshape(batch, time, groups, width)
-        k, v, cache = cache.put(self.index, k, v)  # [B * Hkv, S, D]
-        h = attend(q, k, v, mask).reshape(batch, time, heads * width)
+        h, cache = cache.attend(self.index, q, k, v, positions)
+        h = h.reshape(batch, time, heads * width)
         h = Linear(c.d_model, bias=False, name="out_proj")(h)
         x = x + self._scaled(h, "scale1")
 
@@ -61,8 +60,8 @@ class Transformer(nn.Module):
     def __call__(self, x: Array, cache: Cache, positions: Array) -> tuple[Array, Cache]:
         c = self.config
         angles = rope_angles(positions, c.head_dim, float(c.max_period))
-        cache, mask = cache.open(positions)
+        cache = cache.open(positions)
         for i in range(c.num_layers):
             with jax.named_scope(f"layer_{i}"):
-                x, cache = Block(c, i, name=f"layer_{i}")(x, cache, mask, angles)
+                x, cache = Block(c, i, name=f"layer_{i}")(x, cache, positions, angles)
         return x, cache.close(positions)

@@ -1,5 +1,9 @@
 """Tests named *_live.py compare with the reference and run with --live; others need no torch."""
 
+import gc
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    # Whoever runs in the background of a shell ignores Ctrl-C, and what it starts does too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if collection_path.name.endswith("_live.py") and not config.getoption("--live"):
         return True
     return None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def release_compiled_code() -> Iterator[None]:
+    """Every compiled program holds memory mappings, of which a process may have some 65 000: all
+    the tests' programs together have more, and the next compilation would abort the process."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+        gc.collect()

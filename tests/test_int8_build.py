@@ -163,6 +163,52 @@ def test_products_go_on_without_native_kernels(failure, tmp_path, monkeypatch):
     assert done.stderr.startswith("int8: products run as plain XLA, not as native kernels: ")
 
 
+FLOATS = """
+import logging, jax, jax.numpy as jnp, int8
+from ptts_jax.attention import KVCache
+logging.basicConfig(level=logging.INFO)
+w = jnp.eye(512)
+y = jax.jit(int8.dot)(jnp.ones((1, 512)), w)
+cache, q, p = KVCache.init(1, 1, 2, 8, 16), jnp.ones((1, 1, 2, 16)), jnp.zeros((1, 1), jnp.int32)
+out, _ = jax.jit(lambda c: c.open(p).attend(0, q, q, q, p))(cache)
+print(float(abs(y - 1).max()) < 1e-6, float(abs(out - 1).max()) < 1e-6)
+"""
+
+
+@pytest.mark.parametrize("compiler", ["/no/such/compiler", None])
+def test_floats_are_silent_with_and_without_native_kernels(compiler, tmp_path):
+    env = {"PTTS_JAX_CACHE": str(tmp_path), "INT8_BACKEND": "auto"}
+    done = _run({**env, "CXX": compiler} if compiler else env, FLOATS)
+    assert done.stdout.split() == ["True", "True"], done.stderr
+    assert not done.stderr
+
+
+THREADS = """
+import threading, jax, jax.numpy as jnp, numpy as np, int8
+x, w = jnp.ones((32, 1024)), int8.quantize(jnp.ones((1024, 1024)))
+f = jax.jit(int8.dot)
+g = lambda: [np.asarray(f(x, w)) for _ in range(20)]
+both = [threading.Thread(target=g) for _ in range(2)]
+for t in both: t.start()
+for t in both: t.join()
+print(int8.resolve_backend(), float(abs(g()[0] - 1024).max()) < 1e-2)
+"""
+
+
+@pytest.mark.parametrize("env", [{"PJRT_NPROC": "1"}, {"INT8_THREADS": "1"}, {"INT8_THREADS": "9"}])
+def test_any_number_of_threads_will_do(env):
+    done = _run({"INT8_BACKEND": "native", **env}, THREADS)
+    assert done.stdout.split() == ["native", "True"], done.stderr
+
+
+def test_a_wrong_number_of_threads_is_one_line():
+    for wrong in ("0", "-1", "two", ""):
+        done = _run({"INT8_THREADS": wrong}, THREADS)
+        assert done.returncode != 0
+        last = done.stderr.splitlines()[-1]
+        assert last == f"ValueError: INT8_THREADS={wrong} must be a number of threads, at least 1"
+
+
 def test_forcing_native_where_it_cannot_be_is_an_error(tmp_path):
     program = "import int8\nint8.set_backend('native')\n" + PROGRAM
     env = {"PTTS_JAX_CACHE": str(tmp_path), "CXX": "/no/such/compiler"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import int8
-from int8 import native_dot
+from int8 import library, native_dot
 from int8.xla_dot import quantize_activations
 
 FORMATS = [(bits, group) for bits in (8, 4) for group in (None, 32, 64, 128)]
@@ -73,7 +73,7 @@ def test_activations_are_rounded_alike_bit_for_bit():
     rows += [rng.standard_normal(size) * s for s in (1e-30, 1e-29, 1e-3, 1, 1e30, 3e37)]
     x = jnp.asarray(np.array(rows, np.float32))
     want = quantize_activations(x)
-    ways = [("xla", 0)] + [("native", native_dot.ISAS[i]) for i in native_dot.supported_isas()]
+    ways = [("xla", 0)] + [("native", library.ISAS[i]) for i in library.supported_isas()]
     for backend, isa in ways:
         way = native_dot.dot if backend == "native" else None
         y = way(x, w, None, isa) if way else int8.dot(x, w, backend=backend)
@@ -87,21 +87,21 @@ def test_every_instruction_set_equals_portable_exactly(bits, group):
     sizes = (128, 384) if group else (2, 62, 130, 1024)
     for rows, size in ((r, s) for s in sizes for r in (1, 3, 65)):
         x, w, bias = _case(rows, rows, size, 9, bits, group)
-        want = native_dot.dot(x, w, bias, native_dot.ISAS["portable"])
-        for isa in native_dot.supported_isas():
-            np.testing.assert_array_equal(native_dot.dot(x, w, bias, native_dot.ISAS[isa]), want)
+        want = native_dot.dot(x, w, bias, library.ISAS["portable"])
+        for isa in library.supported_isas():
+            np.testing.assert_array_equal(native_dot.dot(x, w, bias, library.ISAS[isa]), want)
 
 
 def test_this_machine_has_a_fast_instruction_set_listed():
-    assert "portable" in native_dot.supported_isas()
-    best = native_dot.load().int8_best_isa()
-    assert best in {native_dot.ISAS[i] for i in native_dot.supported_isas()}
+    assert "portable" in library.supported_isas()
+    best = library.load().int8_best_isa()
+    assert best in {library.ISAS[i] for i in library.supported_isas()}
 
 
 def test_isa_can_be_forced_by_environment(monkeypatch):
     x, w, bias = _case(0, 3, 64, 8)
     want = int8.dot(x, w, bias, backend="native")
-    for isa in native_dot.supported_isas():
+    for isa in library.supported_isas():
         monkeypatch.setenv("INT8_ISA", isa)
         np.testing.assert_array_equal(int8.dot(x, w, bias, backend="native"), want)
     monkeypatch.setenv("INT8_ISA", "mmx")
@@ -233,13 +233,14 @@ class TestTransformations:
         np.testing.assert_array_equal(f(x + 0), want)
 
     def test_two_threads_at_once(self, backend):
-        cases = [_case(20 + i, 3 + 40 * i, 256, 64, *FORMATS[i]) for i in range(2)]
+        """Both large enough for helpers, which they share."""
+        cases = [_case(20 + i, 13 + 40 * i, 512, 1024, *FORMATS[i]) for i in range(2)]
         f = jax.jit(lambda x, w, b: int8.dot(x, w, b, backend=backend))
         wants = [np.asarray(f(*c)) for c in cases]
         wrong = []
 
         def work(i):
-            for _ in range(200):
+            for _ in range(60):
                 if not np.array_equal(f(*cases[i]), wants[i]):
                     wrong.append(i)
 
@@ -256,6 +257,84 @@ def test_weights_reach_the_kernel_without_a_copy():
     text = jax.jit(lambda *a: int8.dot(*a, backend="native")).lower(x, w, bias).compile().as_text()
     assert "custom-call" in text
     assert "copy(" not in text
+
+
+def _floats(seed, rows, size, out):
+    rng = np.random.default_rng(seed)
+    shapes = ((rows, size), (out, size), (out,))
+    return [jnp.asarray(rng.standard_normal(s), jnp.float32) for s in shapes]
+
+
+class TestFloat:
+    """Large float weights go through the native kernels too."""
+
+    @pytest.mark.parametrize("with_bias", [True, False])
+    @pytest.mark.parametrize("shape", [(1, 1024, 300), (7, 1023, 301), (64, 2050, 77)])
+    def test_equals_the_plain_product(self, shape, with_bias, monkeypatch):
+        x, w, bias = _floats(0, *shape)
+        bias = bias if with_bias else None
+        want = np.asarray(x, np.float64) @ np.asarray(w, np.float64).T
+        want = want if bias is None else want + np.asarray(bias)
+        for isa in library.supported_isas():
+            monkeypatch.setenv("INT8_ISA", isa)
+            np.testing.assert_allclose(int8.dot(x, w, bias), want, atol=3e-4, rtol=1e-5)
+
+    def test_only_where_it_is_faster(self, monkeypatch):
+        native = lambda *a: "int8_float_dot" in jax.jit(int8.dot).lower(*a).as_text()  # noqa: E731
+        x, w, bias = _floats(1, 4, 512, 512)
+        assert native(x, w, bias)
+        assert native(x[0], w)
+        assert native(x.reshape(2, 2, 512), w)
+        assert not native(x, w[:100])
+        assert not native(jnp.tile(x, (20, 1)), w)
+        assert not native(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
+        monkeypatch.setenv("INT8_BACKEND", "xla")
+        assert not native(x + 0, w[:511])
+
+    def test_leading_dimensions_are_kept(self):
+        x, w, bias = _floats(2, 6, 512, 256)
+        want = _plain(x, w, bias)
+        for lead in ((6,), (2, 3), (1, 6, 1)):
+            y = int8.dot(x.reshape(*lead, 512), w, bias)
+            np.testing.assert_allclose(y, want.reshape(*lead, 256), atol=1e-3, rtol=1e-5)
+        np.testing.assert_allclose(int8.dot(x[0], w, bias), want[0], atol=1e-3, rtol=1e-5)
+        assert int8.dot(x[:0], w, bias).shape == (0, 256)
+
+    def test_differentiates_both_ways(self):
+        args = _floats(3, 3, 512, 256)
+        loss = lambda f, *a: jnp.sum(jnp.sin(f(*a)))  # noqa: E731
+        for count in (2, 3):
+            got = jax.jit(jax.grad(lambda *a: loss(int8.dot, *a), range(count)))(*args[:count])
+            want = jax.grad(lambda *a: loss(_plain, *a), range(count))(*args[:count])
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_allclose(a, b, atol=3e-3)
+        x, w, _ = args
+        _, tangent = jax.jvp(lambda x: int8.dot(x, w), (x,), (x,))
+        np.testing.assert_allclose(tangent, _plain(x, w), atol=1e-3, rtol=1e-5)
+
+    @pytest.mark.parametrize("mapped", ["x", "w", "bias", "x w bias"])
+    def test_vmap_over_any_argument(self, mapped):
+        cases = [_floats(i, 2, 512, 256) for i in range(3)]
+        axes = tuple(0 if n in mapped.split() else None for n in ("x", "w", "bias"))
+        stack = [jnp.stack(a) for a in zip(*cases, strict=True)]
+        args = [s if ax == 0 else c for s, c, ax in zip(stack, cases[0], axes, strict=True)]
+        got = jax.jit(jax.vmap(int8.dot, axes))(*args)
+        for i in range(3):
+            own = [a[i] if ax == 0 else a for a, ax in zip(args, axes, strict=True)]
+            np.testing.assert_allclose(got[i], _plain(*own), atol=1e-3, rtol=1e-5)
+
+    def test_scan_and_donation(self):
+        x, w, _ = _floats(4, 1, 512, 512)
+        step = jax.jit(lambda x: jnp.tanh(int8.dot(x, w)), donate_argnums=0)
+        y, want = step(x + 0), jnp.tanh(_plain(x, w))
+        np.testing.assert_allclose(y, want, atol=1e-4)
+        scanned, _ = lax.scan(lambda c, _: (jnp.tanh(int8.dot(c, w)), None), x, length=1)
+        np.testing.assert_allclose(scanned, want, atol=1e-4)
+
+
+def _plain(x, w, bias=None):
+    y = x @ w.T
+    return y if bias is None else y + bias
 
 
 def test_one_row_in_xla_is_not_widened():

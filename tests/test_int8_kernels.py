@@ -1,4 +1,4 @@
-"""The C++ kernels by themselves, under the address and undefined-behaviour sanitizers."""
+"""The C++ kernels by themselves, under sanitizers: addresses, undefined behaviour, threads."""
 
 import os
 import shlex
@@ -8,31 +8,46 @@ from pathlib import Path
 
 import pytest
 
-from int8 import native_dot
+from int8 import library
 from int8.build import SOURCES
 
 TESTS = Path(__file__).parent
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+SANITIZERS = {
+    "memory": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "threads": ["-fsanitize=thread"],
+}
+CASES = {"memory": 400, "threads": 100}
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("fuzz") / "int8_fuzz"
+def harness(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuzz")
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or "g++"]
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", f"-I{SOURCES}", *SANITIZE]
-    line = [*compiler, *flags, str(TESTS / "int8_fuzz.cc"), "-o", str(out)]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out
+
+    def build(source: str, sanitizer: str) -> Path:
+        out = folder / f"{source}-{sanitizer}"
+        if not out.exists():
+            flags = ["-std=c++17", "-O1", "-pthread", "-ffp-contract=off", f"-I{SOURCES}"]
+            line = [*compiler, *flags, *SANITIZERS[sanitizer], "-fno-omit-frame-pointer"]
+            line += [str(TESTS / f"{source}.cc"), "-o", str(out)]
+            done = subprocess.run(line, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        return out
+
+    return build
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_fuzz_under_sanitizers(harness, seed):
+@pytest.mark.parametrize("source", ["int8_fuzz", "int8_fuzz_float"])
+@pytest.mark.parametrize(
+    ("sanitizer", "seed"), [("memory", 0), ("memory", 1), ("memory", 2), ("threads", 3)]
+)
+def test_fuzz_under_sanitizers(harness, source, sanitizer, seed):
     env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-    line = [str(harness), "400", str(seed)]
+    cases = CASES[sanitizer]
+    line = [str(harness(source, sanitizer)), str(cases), str(seed)]
     done = subprocess.run(line, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     isas, summary = done.stdout.splitlines()
-    assert summary == "cases 400 failures 0"
-    want = {str(native_dot.ISAS[i]) for i in native_dot.supported_isas()}
+    assert summary == f"cases {cases} failures 0"
+    want = {str(library.ISAS[i]) for i in library.supported_isas()}
     assert set(isas.split()[1:]) == want

@@ -4,9 +4,10 @@
 
 #include <immintrin.h>
 
+#include "attention.h"
 #include "problem.h"
 
-#define INT8_TARGET __attribute__((target("avx2")))
+#define INT8_TARGET __attribute__((target("avx2,fma")))
 #define INT8_INLINE inline __attribute__((always_inline)) INT8_TARGET
 
 namespace int8k::avx2 {
@@ -59,7 +60,24 @@ struct Vec {
 using Vec8 = Vec;
 using VecG = Vec;
 
+struct Float {
+  using V = float __attribute__((vector_size(32)));
+  static constexpr int64_t kLanes = 8;
+
+  static INT8_INLINE V set1(float x) { return V(_mm256_set1_ps(x)); }
+  static INT8_INLINE V fma(V a, V b, V c) {
+    return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+  }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const __m256 ab = _mm256_hadd_ps(__m256(a), __m256(b));
+    const __m256 s = _mm256_hadd_ps(ab, _mm256_hadd_ps(__m256(c), __m256(d)));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+  }
+};
+
 #include "gemm.inc"
+#include "attention.inc"
+#include "float_gemm.inc"
 
 }  // namespace int8k::avx2
 

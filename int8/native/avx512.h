@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "attention.h"
 #include "problem.h"
 
 #define INT8_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
@@ -43,7 +44,28 @@ struct Vec512 {
 using Vec8 = Vec512;
 using VecG = Vec256;
 
+struct Float {
+  using V = float __attribute__((vector_size(64)));
+  static constexpr int64_t kLanes = 16;
+
+  static INT8_INLINE V set1(float x) { return V(_mm512_set1_ps(x)); }
+  static INT8_INLINE V fma(V a, V b, V c) {
+    return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+  }
+  static INT8_INLINE __m256 halves(V a) {
+    const __m512 x = __m512(a);
+    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const __m256 ab = _mm256_hadd_ps(halves(a), halves(b));
+    const __m256 s = _mm256_hadd_ps(ab, _mm256_hadd_ps(halves(c), halves(d)));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+  }
+};
+
 #include "gemm.inc"
+#include "attention.inc"
+#include "float_gemm.inc"
 
 }  // namespace int8k::avx512
 

@@ -1,4 +1,6 @@
-// The XLA custom call around kernels.h, and the list of instruction sets for Python.
+// The XLA custom calls around kernels.h, and what Python asks and tells the library.
+#include <algorithm>
+
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -6,7 +8,14 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-ffi::Error dot(ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, ffi::Buffer<ffi::F32> scale,
+std::atomic<int> max_threads{4};  // of one call
+
+int8k::Workers workers_of(ffi::ThreadPool& pool) {
+  const int64_t threads = std::min<int64_t>(pool.num_threads(), max_threads);
+  return {threads - 1, [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); }};
+}
+
+ffi::Error dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, ffi::Buffer<ffi::F32> scale,
                ffi::Buffer<ffi::F32> bias, ffi::ResultBuffer<ffi::F32> y, int32_t bits,
                int32_t group, int32_t isa) {
   const auto xs = x.dimensions(), ws = w.dimensions();
@@ -30,7 +39,67 @@ ffi::Error dot(ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, ffi::Buffer<ffi::F32> 
   if (isa != int8k::kAuto && !int8k::supported(isa)) {
     return ffi::Error::InvalidArgument("int8 dot: this processor lacks the forced instruction set");
   }
+  const int8k::Workers workers = workers_of(pool);
+  p.workers = &workers;
   int8k::dot(p, isa);
+  return ffi::Error::Success();
+}
+
+ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> w,
+                     ffi::Buffer<ffi::F32> bias, ffi::ResultBuffer<ffi::F32> y, int32_t isa) {
+  const auto xs = x.dimensions(), ws = w.dimensions();
+  if (xs.size() != 2 || ws.size() != 2 || xs[1] != ws[1] ||
+      static_cast<int64_t>(y->element_count()) != xs[0] * ws[0] ||
+      (bias.element_count() && static_cast<int64_t>(bias.element_count()) != ws[0])) {
+    return ffi::Error::InvalidArgument("int8 float_dot: shapes do not fit together");
+  }
+  if (isa != int8k::kAuto && !int8k::supported(isa)) {
+    return ffi::Error::InvalidArgument("int8 float_dot: this processor lacks the instruction set");
+  }
+  const int8k::Workers workers = workers_of(pool);
+  int8k::FloatProblem p{x.typed_data(), w.typed_data(), nullptr, y->typed_data(),
+                        xs[0],          xs[1],          ws[0],   &workers};
+  if (bias.element_count()) p.bias = bias.typed_data();
+  int8k::dot(p, isa);
+  return ffi::Error::Success();
+}
+
+// Caches come in as arguments and go out as results in the same memory: XLA copies them before the
+// call if anybody still needs the old ones.
+ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> k_new,
+                  ffi::Buffer<ffi::F32> v_new, ffi::Buffer<ffi::F32> k, ffi::Buffer<ffi::F32> v,
+                  ffi::Buffer<ffi::S32> pos, ffi::Buffer<ffi::S32> query,
+                  ffi::Buffer<ffi::S32> cursor, ffi::ResultBuffer<ffi::F32> out,
+                  ffi::ResultBuffer<ffi::F32> k_out, ffi::ResultBuffer<ffi::F32> v_out,
+                  int32_t window, int32_t isa) {
+  const auto qs = q.dimensions(), ns = k_new.dimensions(), ks = k.dimensions();
+  if (qs.size() != 4 || ns.size() != 4 || ks.size() != 3) {
+    return ffi::Error::InvalidArgument("int8 attend: q and new keys have 4 dimensions, caches 3");
+  }
+  if (k.untyped_data() != k_out->untyped_data() || v.untyped_data() != v_out->untyped_data()) {
+    return ffi::Error::InvalidArgument("int8 attend: the caches must be updated in place");
+  }
+  int8k::Attention a{};
+  a.q = q.typed_data(), a.k_new = k_new.typed_data(), a.v_new = v_new.typed_data();
+  a.k = k_out->typed_data(), a.v = v_out->typed_data();
+  a.pos = pos.typed_data(), a.query = query.typed_data(), a.out = out->typed_data();
+  a.batch = qs[0], a.time = qs[1], a.heads = qs[2], a.width = qs[3];
+  a.kv_heads = ns[2], a.slots = ks[1], a.window = window;
+  a.start = std::clamp<int64_t>(cursor.typed_data()[0], 0, std::max<int64_t>(a.slots - a.time, 0));
+  const auto count = [](auto& buffer) { return static_cast<int64_t>(buffer.element_count()); };
+  const int64_t kept = a.batch * a.kv_heads * a.slots * a.width;
+  const int64_t added = a.batch * a.time * a.kv_heads * a.width;
+  if (!int8k::valid(a) || count(k) != kept || count(v) != kept || count(k_new) != added ||
+      count(v_new) != added || count(pos) != a.batch * a.slots ||
+      count(query) != a.batch * a.time || count(*out) != count(q)) {
+    return ffi::Error::InvalidArgument("int8 attend: shapes do not fit together");
+  }
+  if (isa != int8k::kAuto && !int8k::supported(isa)) {
+    return ffi::Error::InvalidArgument("int8 attend: this processor lacks the instruction set");
+  }
+  const int8k::Workers workers = workers_of(pool);
+  a.workers = &workers;
+  int8k::attend(a, isa);
   return ffi::Error::Success();
 }
 
@@ -41,6 +110,7 @@ ffi::Error dot(ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, ffi::Buffer<ffi::F32> 
 extern "C" INT8_EXPORT XLA_FFI_Error* int8_dot(XLA_FFI_CallFrame* call_frame);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_dot, dot,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
@@ -50,5 +120,34 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_dot, dot,
                                   .Attr<int32_t>("group")
                                   .Attr<int32_t>("isa"));
 
+extern "C" INT8_EXPORT XLA_FFI_Error* int8_float_dot(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_float_dot, float_dot,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int32_t>("isa"));
+
+extern "C" INT8_EXPORT XLA_FFI_Error* int8_attend(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_attend, attend,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int32_t>("window")
+                                  .Attr<int32_t>("isa"));
+
 extern "C" INT8_EXPORT int int8_supported(int isa) { return int8k::supported(isa); }
 extern "C" INT8_EXPORT int int8_best_isa() { return int8k::best_isa(); }
+extern "C" INT8_EXPORT void int8_limit_threads(int count) { max_threads = count; }

@@ -33,7 +33,7 @@ constexpr int kIsaCount = 6;
 inline bool supported(int isa) {
   if (isa == kPortable) return true;
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == kAvx2) return avx2;
   if (isa == kAvx512Vnni) {
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -72,21 +72,57 @@ inline int best_isa() {
   return best;
 }
 
-// The problem must be valid() and the instruction set supported().
-inline void dot(const Problem& p, int isa = kAuto) {
-  if (p.rows == 0 || p.out == 0) return;
+struct Kernels {
+  void (*dot)(const Problem&);
+  void (*float_columns)(const FloatProblem&, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+  void (*attend)(const Attention&, Range, int64_t b, int64_t h, int64_t r0, int64_t r1);
+};
+
+// Those of a supported instruction set.
+inline Kernels kernels(int isa) {
   switch (isa == kAuto ? best_isa() : isa) {
 #if defined(__x86_64__)
-    case kAvx512Vnni: return avx512::run(p);
+    case kAvx512Vnni: return {avx512::run, avx512::float_columns, avx512::attend};
 #if defined(INT8_HAVE_AVXVNNI)
-    case kAvxVnni: return avxvnni::run(p);
+    case kAvxVnni: return {avxvnni::run, avx2::float_columns, avx2::attend};
 #endif
-    case kAvx2: return avx2::run(p);
+    case kAvx2: return {avx2::run, avx2::float_columns, avx2::attend};
 #elif defined(INT8_HAVE_NEON)
-    case kNeon: return neon::run(p);
+    case kNeon: return {neon::run, neon::float_columns, neon::attend};
 #endif
-    default: return portable::run(p);
+    default: return {portable::run, portable::float_columns, portable::attend};
   }
+}
+
+// Problems must be valid() and the instruction set supported().
+inline void dot(const Problem& p, int isa = kAuto) {
+  if (p.rows && p.out) kernels(isa).dot(p);
+}
+
+inline void dot(const FloatProblem& p, int isa = kAuto) {
+  constexpr int64_t kBlock = 128;  // rows, of which a part stays in the second-level cache
+  const Kernels k = kernels(isa);
+  for (int64_t m = 0; m < p.rows; m += kBlock) {
+    in_parts(helpers_of(p), p.out, 256, [&](int64_t n, int64_t end) {
+      k.float_columns(p, m, std::min(m + kBlock, p.rows), n, end);
+    });
+  }
+}
+
+inline void attend(const Attention& a, int isa = kAuto) {
+  constexpr int64_t kPiece = 16, kFewRows = 8, kWorth = 1 << 20;
+  const Kernels k = kernels(isa);
+  const int64_t pieces = (a.queries() + kPiece - 1) / kPiece, heads = a.batch * a.kv_heads;
+  const bool large = a.batch * a.time >= kFewRows &&
+                     heads * a.queries() * a.filled() * a.width >= kWorth;
+  write_new(a);
+  parallel(large ? a.workers : nullptr, heads * pieces, [&](int64_t i) {
+    const int64_t b = i / pieces / a.kv_heads, h = i / pieces % a.kv_heads;
+    const int64_t r0 = i % pieces * kPiece, r1 = std::min(r0 + kPiece, a.queries());
+    const Range see = seen(a, b);
+    const int64_t end = skip_padding(a, see, b, h, r0, r1);
+    if (r0 < end) k.attend(a, see, b, h, r0, end);
+  });
 }
 
 }  // namespace int8k

@@ -4,6 +4,7 @@
 
 #include <arm_neon.h>
 
+#include "attention.h"
 #include "problem.h"
 
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -52,7 +53,23 @@ struct Vec {
 using Vec8 = Vec;
 using VecG = Vec;
 
+struct Float {
+  using V = float __attribute__((vector_size(16)));
+  static constexpr int64_t kLanes = 4;
+
+  static INT8_INLINE V set1(float x) { return V(vdupq_n_f32(x)); }
+  static INT8_INLINE V fma(V a, V b, V c) {
+    return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
+  }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const float32x4_t ab = vpaddq_f32(float32x4_t(a), float32x4_t(b));
+    vst1q_f32(out, vpaddq_f32(ab, vpaddq_f32(float32x4_t(c), float32x4_t(d))));
+  }
+};
+
 #include "gemm.inc"
+#include "attention.inc"
+#include "float_gemm.inc"
 
 }  // namespace int8k::neon
 

@@ -9,6 +9,7 @@
 //   sum4        the totals of four accumulators, in order
 #pragma once
 
+#include "attention.h"
 #include "problem.h"
 
 #define INT8_TARGET
@@ -75,7 +76,21 @@ struct Vec {
 using Vec8 = Vec;  // 8 bits, one scale per channel
 using VecG = Vec;  // everything else: steps of 32, so that a group is whole steps
 
+struct Float {
+  using V = float __attribute__((vector_size(16)));
+  static constexpr int64_t kLanes = 4;
+
+  static INT8_INLINE V set1(float x) { return V{x, x, x, x}; }
+  static INT8_INLINE V fma(V a, V b, V c) { return a * b + c; }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const V s[4] = {a, b, c, d};
+    for (int j = 0; j < 4; ++j) out[j] = (s[j][0] + s[j][2]) + (s[j][1] + s[j][3]);
+  }
+};
+
 #include "gemm.inc"
+#include "attention.inc"
+#include "float_gemm.inc"
 
 }  // namespace int8k::portable
 

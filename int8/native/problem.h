@@ -2,10 +2,14 @@
 // instruction set.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "workers.h"
 
 namespace int8k {
 
@@ -19,6 +23,7 @@ struct Problem {
   int64_t rows, in, out;
   int64_t bits;   // 8 or 4
   int64_t group;  // 32, 64, 128, or 0: one scale per output channel
+  const Workers* workers = nullptr;  // who may help; null: nobody
 };
 
 constexpr bool valid(const Problem& p) {
@@ -29,6 +34,16 @@ constexpr bool valid(const Problem& p) {
       (p.group == 32 || p.group == 64 || p.group == 128) && p.in % p.group == 0;
   return shape && bits && (whole || grouped);
 }
+
+// The same in float32.
+struct FloatProblem {
+  const float* x;     // [rows, in]
+  const float* w;     // [out, in]
+  const float* bias;  // [out] or null
+  float* y;           // [rows, out]
+  int64_t rows, in, out;
+  const Workers* workers = nullptr;
+};
 
 // Activations of a block of rows, quantised: q * scale ~ x. Rows are padded with zeros to whole
 // vectors, plus a cache line so that rows of a power of two do not all land in the same cache sets.
@@ -52,11 +67,27 @@ inline uint8_t* scratch(size_t bytes) {
 #if defined(__clang__)
 #define INT8_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define INT8_UNROLL _Pragma("GCC unroll 8")
+#define INT8_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 constexpr int64_t kAhead = 8192;  // bytes to prefetch ahead of a sequential read (measured)
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Calls part(begin, end) for parts of [0, count), multiples of `step` but for the last.
+using Part = std::function<void(int64_t begin, int64_t end)>;
+
+template <class P>
+const Workers* helpers_of(const P& p) {  // if the product is large enough to be worth waking them
+  constexpr int64_t kFewRows = 8, kWorth = 4 << 20;  // multiplications: some 10 microseconds
+  return p.rows >= kFewRows && p.rows * p.in * p.out >= kWorth ? p.workers : nullptr;
+}
+
+inline void in_parts(const Workers* workers, int64_t count, int64_t step, const Part& part) {
+  if (!workers) return part(0, count);
+  parallel(workers, (count + step - 1) / step, [&](int64_t i) {
+    part(i * step, std::min((i + 1) * step, count));
+  });
+}
 
 }  // namespace int8k

@@ -1,0 +1,65 @@
+"""The native library: built if need be, loaded once, its calls registered with jax.
+
+CPU only. Raises BuildError where the library cannot be had; another way is the caller's to choose.
+"""
+
+import ctypes
+import functools
+import os
+import threading
+
+import jax
+
+from int8.build import BuildError, build
+
+TARGETS = ("int8_dot", "int8_float_dot", "int8_attend")
+# The numbers of enum Isa in native/kernels.h.
+ISAS = {"portable": 1, "avx2": 2, "avxvnni": 3, "avx512vnni": 4, "neon": 5}
+MAX_THREADS = 4  # of a prefill: it is short, and the machine is not ours alone
+
+_lock = threading.Lock()
+
+
+def _thread_limit() -> int:
+    """How many threads of XLA's pool ($PJRT_NPROC sizes it) one call may use: $INT8_THREADS."""
+    text = os.environ.get("INT8_THREADS", str(MAX_THREADS))
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"INT8_THREADS={text} must be a number of threads, at least 1")
+    return int(text)
+
+
+@functools.cache
+def _load() -> ctypes.CDLL:
+    limit = _thread_limit()
+    path = build()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as e:
+        raise BuildError(f"the built kernels do not load ({e})") from None
+    library.int8_limit_threads(limit)
+    for target in TARGETS:
+        capsule = jax.ffi.pycapsule(getattr(library, target))
+        jax.ffi.register_ffi_target(target, capsule, platform="cpu")
+    return library
+
+
+def load() -> ctypes.CDLL:
+    """The library, ready for calls. Raises BuildError."""
+    with _lock:
+        return _load()
+
+
+def supported_isas() -> tuple[str, ...]:
+    """The instruction sets that both the kernels and this processor have."""
+    return tuple(name for name, number in ISAS.items() if load().int8_supported(number))
+
+
+def forced_isa() -> int:
+    """The instruction set that $INT8_ISA names (for tests and measurements); 0: the best one."""
+    name = os.environ.get("INT8_ISA", "auto")
+    if name == "auto":
+        return 0
+    if name not in supported_isas():
+        known = ", ".join(supported_isas())
+        raise ValueError(f"INT8_ISA={name} is not an instruction set of this machine ({known})")
+    return ISAS[name]

@@ -1,0 +1,92 @@
+// What one call of attention is, and how it is cut into pieces. Knows nothing of XLA or of any
+// instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "workers.h"
+
+namespace int8k {
+
+// T new queries of each row of a batch over the filled slots of its cache, of which the last T are
+// new too: write_new() puts them in place, then pieces of the queries may be done in any order.
+struct Attention {
+  const float* q;        // [B, T, H, D]
+  const float* k_new;    // [B, T, Hkv, D]
+  const float* v_new;    // [B, T, Hkv, D]
+  float* k;              // [B * Hkv, S, D]
+  float* v;              // [B * Hkv, S, D]
+  const int32_t* pos;    // [B, S]: of the entry in each slot, negative where there is none
+  const int32_t* query;  // [B, T]: positions of the queries, negative for padding
+  float* out;            // [B, T, H, D]; zeros for padding
+  int64_t batch, time, heads, kv_heads, width, slots;
+  int64_t start;   // the first slot to write
+  int32_t window;  // a query sees this many positions, itself included; INT32_MAX: all before it
+  const Workers* workers = nullptr;  // who may help; null: nobody
+
+  int64_t filled() const { return start + time; }
+  int64_t group() const { return heads / kv_heads; }  // queries that share keys, at one time
+  int64_t queries() const { return time * group(); }  // of one head of k and v
+};
+
+constexpr bool valid(const Attention& a) {
+  const bool shape = a.batch >= 0 && a.time >= 1 && a.heads >= 1 && a.kv_heads >= 1 && a.width >= 1;
+  return shape && a.heads % a.kv_heads == 0 && a.start >= 0 && a.filled() <= a.slots &&
+         a.window >= 1;
+}
+
+inline void write_new(const Attention& a) {
+  const size_t bytes = static_cast<size_t>(a.width) * sizeof(float);
+  for (int64_t b = 0; b < a.batch; ++b) {
+    for (int64_t t = 0; t < a.time; ++t) {
+      for (int64_t h = 0; h < a.kv_heads; ++h) {
+        const int64_t from = ((b * a.time + t) * a.kv_heads + h) * a.width;
+        const int64_t to = ((b * a.kv_heads + h) * a.slots + a.start + t) * a.width;
+        std::memcpy(a.k + to, a.k_new + from, bytes);
+        std::memcpy(a.v + to, a.v_new + from, bytes);
+      }
+    }
+  }
+}
+
+// The query r of a head: those of one time are neighbours.
+inline int64_t query_offset(const Attention& a, int64_t b, int64_t h, int64_t r) {
+  return ((b * a.time + r / a.group()) * a.heads + h * a.group() + r % a.group()) * a.width;
+}
+
+// The slots that a query of row b may see lie within [first, last).
+struct Range {
+  int64_t first, last;
+};
+
+inline Range seen(const Attention& a, int64_t b) {
+  int32_t newest = -1, oldest = INT32_MAX;
+  for (int64_t t = 0; t < a.time; ++t) {
+    const int32_t p = a.query[b * a.time + t];
+    if (p < 0) continue;
+    newest = p > newest ? p : newest;
+    oldest = p < oldest ? p : oldest;
+  }
+  const int64_t from = int64_t{oldest} - a.window;
+  const int32_t* pos = a.pos + b * a.slots;
+  const auto hidden = [&](int64_t s) { return pos[s] < 0 || pos[s] > newest || pos[s] <= from; };
+  Range r{0, a.filled()};
+  while (r.first < r.last && hidden(r.first)) ++r.first;
+  while (r.first < r.last && hidden(r.last - 1)) --r.last;
+  return r;
+}
+
+// Gives zeros to the padding at the end of the queries [r0, r1) of head h, and to all of them if
+// they can see nothing; returns the end of the others.
+inline int64_t skip_padding(const Attention& a, Range see, int64_t b, int64_t h, int64_t r0,
+                            int64_t r1) {
+  const int32_t* query = a.query + b * a.time;
+  while (r1 > r0 && (query[(r1 - 1) / a.group()] < 0 || see.first == see.last)) {
+    float* out = a.out + query_offset(a, b, h, --r1);
+    std::memset(out, 0, static_cast<size_t>(a.width) * sizeof(float));
+  }
+  return r1;
+}
+
+}  // namespace int8k

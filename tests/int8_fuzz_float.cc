@@ -1,0 +1,163 @@
+// The same for the float kernels: products, and attention over a cache. What attention must not
+// read is NaN.
+// Usage: int8_fuzz_float CASES SEED
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "int8_fuzz.h"
+
+using fuzz::Buffer;
+using fuzz::pick;
+using int8k::Attention;
+using int8k::FloatProblem;
+
+namespace {
+
+bool product_case() {
+  FloatProblem p{};
+  const bool large = pick(0, 49) == 0;  // enough to be shared
+  p.rows = large ? 17 : pick(0, 3) ? pick(1, 9) : pick(0, 140);
+  p.in = large ? 1024 : pick(0, 3) ? pick(1, 200) : pick(1000, 2100);
+  p.out = large ? 301 : pick(0, 3) ? pick(1, 13) : pick(0, 60);
+  Buffer<float> x(p.rows * p.in), w(p.out * p.in), bias(p.out);
+  x.fill(1), w.fill(1), bias.fill(1);
+  const int64_t bad = pick(0, 3) ? -1 : pick(0, 140);  // a row with a NaN
+  if (bad >= 0 && bad < p.rows) x.data[bad * p.in + pick(0, p.in - 1)] = std::nanf("");
+  p.x = x.data, p.w = w.data, p.bias = pick(0, 1) ? bias.data : nullptr;
+  return fuzz::on_all([&](int isa) {
+    Buffer<float> y(p.rows * p.out);
+    const fuzz::Helpers helpers;
+    p.y = y.data, p.workers = helpers.get();
+    int8k::dot(p, isa);
+    for (int64_t m = 0; m < p.rows; ++m) {
+      for (int64_t n = 0; n < p.out; ++n) {
+        double want = p.bias ? p.bias[n] : 0, size = std::fabs(want);
+        for (int64_t k = 0; k < p.in; ++k) {
+          const double part = double(p.x[m * p.in + k]) * p.w[n * p.in + k];
+          want += part, size += std::fabs(part);
+        }
+        const float got = p.y[m * p.out + n];
+        if (m == bad ? std::isnan(got) : std::fabs(got - want) <= 1e-6 * size) continue;
+        std::printf("FAIL product isa %d rows %ld in %ld out %ld at %ld,%ld: %g not %g\n", isa,
+                    long(p.rows), long(p.in), long(p.out), long(m), long(n), got, want);
+        return false;
+      }
+    }
+    return true;
+  });
+}
+
+// What the query at (b, t, h) must give, to [D], and how far rounding may take it.
+double expected(const Attention& a, int64_t b, int64_t t, int64_t h, std::vector<double>& out) {
+  const int64_t D = a.width, head = (b * a.kv_heads + h / a.group()) * a.slots;
+  const float* q = a.q + ((b * a.time + t) * a.heads + h) * D;
+  const int32_t query = a.query[b * a.time + t];
+  std::vector<double> logits;
+  std::vector<int64_t> seen;
+  double slack = 0, most = -1e300, total = 0, largest = 0;
+  for (int64_t s = 0; s < a.filled(); ++s) {
+    const int32_t pos = a.pos[b * a.slots + s];
+    if (pos < 0 || pos > query || query - pos >= a.window) continue;
+    double sum = 0, size = 0;
+    for (int64_t d = 0; d < D; ++d) {
+      const double part = q[d] * double(a.k[(head + s) * D + d]) / std::sqrt(double(D));
+      sum += part, size += std::fabs(part);
+      largest = std::fmax(largest, std::fabs(a.v[(head + s) * D + d]));
+    }
+    slack = std::fmax(slack, 4e-7 * size);
+    most = std::fmax(most, sum);
+    logits.push_back(sum), seen.push_back(s);
+  }
+  out.assign(size_t(D), seen.empty() ? NAN : 0.0);  // NaN: anything finite
+  for (double logit : logits) total += std::exp(logit - most);
+  for (size_t i = 0; i < seen.size(); ++i) {
+    const double weight = std::exp(logits[i] - most) / total;
+    for (int64_t d = 0; d < D; ++d) out[d] += weight * a.v[(head + seen[i]) * D + d];
+  }
+  return (2 * slack + 2e-6) * largest;
+}
+
+bool attention_right(const Attention& a, int isa) {
+  std::vector<double> want;
+  for (int64_t b = 0; b < a.batch; ++b) {
+    for (int64_t t = 0; t < a.time; ++t) {
+      for (int64_t h = 0; h < a.heads; ++h) {
+        const double slack = expected(a, b, t, h, want);
+        for (int64_t d = 0; d < a.width; ++d) {
+          const float got = a.out[((b * a.time + t) * a.heads + h) * a.width + d];
+          if (std::isnan(want[d]) ? std::isfinite(got) : std::fabs(got - want[d]) <= slack) continue;
+          std::printf("FAIL attention isa %d B %ld T %ld H %ld Hkv %ld D %ld start %ld", isa,
+                      long(a.batch), long(a.time), long(a.heads), long(a.kv_heads), long(a.width),
+                      long(a.start));
+          std::printf(" at %ld,%ld,%ld,%ld: %g not %g\n", long(b), long(t), long(h), long(d), got,
+                      want[d]);
+          return false;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+bool attention_case() {
+  Attention a{};
+  const bool large = pick(0, 49) == 0;
+  a.batch = pick(1, 3), a.time = pick(0, 1) ? 1 : pick(1, 40);
+  a.kv_heads = pick(1, 3), a.heads = a.kv_heads * pick(1, 5);
+  a.width = pick(0, 2) ? 64 : pick(0, 1) ? 16 * pick(1, 9) : pick(1, 90);
+  a.start = pick(0, 70);
+  if (large) a.time = 40, a.width = 64, a.start = 100;
+  a.slots = a.filled() + pick(0, 40);
+  a.window = pick(0, 2) ? INT32_MAX : static_cast<int32_t>(pick(1, 50));
+  const int64_t kept = a.batch * a.kv_heads * a.slots * a.width;
+  const int64_t added = a.batch * a.time * a.kv_heads * a.width;
+  Buffer<float> q(a.batch * a.time * a.heads * a.width), k_new(added), v_new(added);
+  Buffer<float> k_old(kept), v_old(kept);
+  Buffer<int32_t> pos(a.batch * a.slots), query(a.batch * a.time);
+  q.fill(pick(0, 3) ? 3 : 100), k_new.fill(1), v_new.fill(1), k_old.fill(1), v_old.fill(1);
+  for (int64_t b = 0; b < a.batch; ++b) {
+    const int64_t real = pick(0, 3) ? a.time : pick(0, a.time);  // padding on the right
+    int32_t next = 0;
+    for (int64_t s = 0; s < a.slots; ++s) {
+      const bool fresh = s >= a.start, after = s >= a.filled();
+      const bool empty = fresh ? s - a.start >= real : pick(0, 4) == 0;
+      pos.data[b * a.slots + s] = empty && !after ? -1 : next++;
+      if (fresh && !after) query.data[b * a.time + s - a.start] = pos.data[b * a.slots + s];
+      if (!empty && !after) continue;
+      for (int64_t h = 0; h < a.kv_heads; ++h) {  // stale entries, and what lies beyond
+        const int64_t at = ((b * a.kv_heads + h) * a.slots + s) * a.width;
+        std::fill_n(k_old.data + at, a.width, after ? NAN : 1e4f);
+        std::fill_n(v_old.data + at, a.width, after ? NAN : 1e4f);
+      }
+    }
+  }
+  a.q = q.data, a.k_new = k_new.data, a.v_new = v_new.data;
+  a.pos = pos.data, a.query = query.data;
+  return fuzz::on_all([&](int isa) {
+    Buffer<float> k(kept), v(kept), out(q.count);
+    std::memcpy(k.data, k_old.data, size_t(kept) * sizeof(float));
+    std::memcpy(v.data, v_old.data, size_t(kept) * sizeof(float));
+    const fuzz::Helpers helpers;
+    a.k = k.data, a.v = v.data, a.out = out.data, a.workers = helpers.get();
+    if (!int8k::valid(a)) return std::printf("FAIL: a valid problem is refused\n"), false;
+    int8k::attend(a, isa);
+    int8k::Attention before = a;  // the old cache with the new entries must be the new cache
+    Buffer<float> k_want(kept), v_want(kept);
+    std::memcpy(k_want.data, k_old.data, size_t(kept) * sizeof(float));
+    std::memcpy(v_want.data, v_old.data, size_t(kept) * sizeof(float));
+    before.k = k_want.data, before.v = v_want.data;
+    int8k::write_new(before);
+    if (std::memcmp(k.data, k_want.data, size_t(kept) * sizeof(float)) ||
+        std::memcmp(v.data, v_want.data, size_t(kept) * sizeof(float))) {
+      return std::printf("FAIL: attention spoils the cache\n"), false;
+    }
+    return attention_right(a, isa);
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return fuzz::main(argc, argv, [] { return pick(0, 1) ? product_case() : attention_case(); });
+}

@@ -1,0 +1,252 @@
+"""Caches and attention over them: the native way and the plain one are the same function."""
+
+import functools
+import re
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import int8
+from int8 import library, native_attention
+from ptts_jax import attention, generate, lm
+from ptts_jax.attention import EMPTY, KVCache, WindowCache, attend_in_place
+from tests import tiny
+
+WAYS = ("native", "xla")
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    yield
+    int8.set_backend("auto")
+
+
+def _case(seed, batch=1, time=1, heads=4, kv_heads=4, width=64, filled=50, slots=128, poison=1e4):
+    """Arguments of attend_in_place: ragged rows, holes, padding, and poison in every stale slot."""
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
+    pos = np.full((batch, slots), EMPTY, np.int32)
+    for row in pos:
+        used = np.flatnonzero(rng.random(filled) < 0.8)
+        real = rng.integers(1, time + 1)
+        row[used] = np.arange(len(used))
+        row[filled : filled + real] = len(used) + np.arange(real)
+    kept = np.repeat(pos != EMPTY, kv_heads, axis=0)[..., None]
+    k, v = (jnp.where(kept, draw(batch * kv_heads, slots, width), poison) for _ in range(2))
+    query = pos[:, filled : filled + time]
+    new = (draw(batch, time, kv_heads, width) for _ in range(2))
+    q = draw(batch, time, heads, width)
+    return (q, *new, k, v, jnp.asarray(pos), jnp.asarray(query), jnp.int32(filled))
+
+
+def _ways(args):
+    """Results of both ways, padding's output left out."""
+    out = []
+    for way in WAYS:
+        int8.set_backend(way)
+        y, k, v = jax.jit(attend_in_place)(*args)
+        assert np.isfinite(y).all()
+        out.append((jnp.where((args[6] >= 0)[..., None, None], y, 0.0), k, v))
+    return out
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    batch=st.integers(1, 3),
+    time=st.sampled_from([1, 1, 2, 5, 16, 33]),
+    kv_heads=st.integers(1, 4),
+    group=st.sampled_from([1, 2, 3, 8]),
+    width=st.sampled_from([64, 64, 8, 20, 96]),
+    filled=st.integers(0, 90),
+)
+def test_both_ways_agree(seed, batch, time, kv_heads, group, width, filled):
+    args = _case(seed, batch, time, kv_heads * group, kv_heads, width, filled)
+    (y, *caches), (want, *wanted) = _ways(args)
+    np.testing.assert_allclose(y, want, atol=1e-5, rtol=1e-5)
+    for got, cache in zip(caches, wanted, strict=True):
+        np.testing.assert_array_equal(got, cache)
+
+
+def test_every_instruction_set_agrees(monkeypatch):
+    for time in (1, 20):
+        args = _case(time, 2, time, 8, 2)
+        want = attention._plain(*args)[0]
+        for isa in library.supported_isas():
+            monkeypatch.setenv("INT8_ISA", isa)
+            got = native_attention.attend(*args)[0]
+            real = np.asarray(args[6]) >= 0
+            np.testing.assert_allclose(got[real], want[real], atol=1e-5, rtol=1e-5)
+
+
+def test_a_window_hides_what_is_older():
+    args = _case(3, time=8, filled=60)
+    y, *_ = native_attention.attend(*args, window=10)
+    q, k_new, v_new, k, v, pos, query, cursor = args
+    mask = attention.visible(query, pos, 10)
+    want = attention.attend(q, *attention._plain(*args)[1:], mask)
+    real = np.asarray(query) >= 0
+    np.testing.assert_allclose(y[real], want[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("time", [1, 16])
+def test_capacity_and_stale_slots_do_not_matter(time):
+    tight = _case(5, 2, time, filled=40, slots=40 + time, poison=0.0)
+    wide = list(tight)
+    for i, fill in ((3, 1e4), (4, 1e4), (5, EMPTY)):
+        grown = [(0, 0), (0, 70)] + [(0, 0)] * (tight[i].ndim - 2)
+        wide[i] = jnp.pad(tight[i], grown, constant_values=fill)
+    stale = np.repeat(np.asarray(tight[5]) == EMPTY, 4, axis=0)[..., None]
+    for i in (3, 4):
+        wide[i] = wide[i].at[:, : 40 + time].set(jnp.where(stale, 1e4, tight[i]))
+    for (y, *_), (want, *_) in zip(_ways(wide), _ways(tight), strict=True):
+        np.testing.assert_allclose(y, want, atol=1e-6, rtol=1e-6)
+
+
+def test_what_lies_beyond_the_filled_slots_is_not_read():
+    """Natively, not even NaN is seen there: the cost follows the filling, not the capacity."""
+    q, k_new, v_new, k, v, pos, query, cursor = _case(6, 2, 3, filled=20)
+    k, v = (a.at[:, 23:].set(jnp.nan) for a in (k, v))
+    y, *_ = native_attention.attend(q, k_new, v_new, k, v, pos, query, cursor)
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("cursor", [-3, 126, 500])
+def test_a_cursor_beyond_the_end_is_moved_as_xla_moves_it(cursor):
+    args = (*_case(7, time=4)[:-1], jnp.int32(cursor))
+    (_, *caches), (_, *wanted) = _ways(args)
+    for got, cache in zip(caches, wanted, strict=True):
+        np.testing.assert_array_equal(got, cache)
+
+
+class TestTransformations:
+    def test_gradients_are_those_of_the_plain_form(self):
+        args = _case(10, 2, 5, 4, 2, filled=10, slots=32)
+        real = (args[6] >= 0)[..., None, None]
+
+        def loss(way, *floats):
+            y, k, v = way(*floats, *args[5:])
+            return jnp.sum(jnp.sin(jnp.where(real, y, 0.0))) + 1e-3 * jnp.sum(k[:, 10:15] * 2 + 1)
+
+        got, want = (
+            jax.jit(jax.grad(functools.partial(loss, way), argnums=range(5)))(*args[:5])
+            for way in (attend_in_place, attention._plain)
+        )
+        for a, b in zip(got, want, strict=True):
+            assert float(jnp.abs(b).max()) > 0
+            np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+    def test_forward_mode(self):
+        args = _case(11, filled=10, slots=32)
+        f = lambda way, q: way(q, *args[1:])[0]  # noqa: E731
+        got, want = (
+            jax.jvp(functools.partial(f, way), (args[0],), (jnp.ones_like(args[0]),))
+            for way in (attend_in_place, attention._plain)
+        )
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("mapped", [(0,), (0, 1, 2), (3, 4), tuple(range(8))])
+    def test_vmap_over_some_or_all_arguments(self, mapped):
+        cases = [_case(20 + i, 1, 3, filled=30) for i in range(2)]
+        axes = [0 if i in mapped else None for i in range(8)]
+        args = [jnp.stack([c[i] for c in cases]) if i in mapped else cases[0][i] for i in range(8)]
+        got = jax.jit(jax.vmap(attend_in_place, axes))(*args)
+        for n, case in enumerate(cases):
+            own = [case[i] if i in mapped else cases[0][i] for i in range(8)]
+            for a, b in zip(got, attention._plain(*own), strict=True):
+                np.testing.assert_allclose(a[n], b, atol=1e-5, rtol=1e-5)
+
+    def test_scan_carries_the_cache(self):
+        args = _case(12, time=1, filled=20, slots=64)
+        q, k_new, v_new, k, v, pos, _, _ = args
+        pos = jnp.where(jnp.arange(64) < 20, jnp.arange(64), EMPTY)[None]
+
+        def steps(way):
+            def body(carry, i):
+                k, v, pos = carry
+                at = 20 + i
+                pos = pos.at[:, at].set(at)
+                y, k, v = way(q * (1 + i), k_new, v_new, k, v, pos, at[None, None], at)
+                return (k, v, pos), y
+
+            return jax.jit(lambda: jax.lax.scan(body, (k, v, pos), jnp.arange(9)))()
+
+        (caches, got), (wanted, want) = steps(attend_in_place), steps(attention._plain)
+        np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-5)
+        np.testing.assert_array_equal(caches[0], wanted[0])
+
+    def test_an_old_cache_stays_as_it_was(self):
+        args = _case(13)
+        before = np.array(args[3])
+        attend_in_place(*args)
+        np.testing.assert_array_equal(args[3], before)
+
+    def test_other_types_take_the_plain_form(self):
+        args = [a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a for a in _case(14)]
+        assert "int8_attend" not in jax.jit(attend_in_place).lower(*args).as_text()
+        assert attend_in_place(*args)[0].dtype == jnp.bfloat16
+
+
+def test_two_threads_at_once_share_the_helpers():
+    cases = [_case(30 + i, 2, 40, 16, 16, filled=150, slots=200) for i in range(2)]
+    f = jax.jit(attend_in_place)
+    wants = [np.asarray(f(*c)[0]) for c in cases]
+    wrong = []
+
+    def work(i):
+        for _ in range(60):
+            if not np.array_equal(f(*cases[i])[0], wants[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("driver", ["step", "scan_steps", "prefill_text"])
+def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver):
+    int8.set_backend(way)
+    slots, config, params = 300, tiny.RICH, tiny.params(tiny.RICH)
+    zero = np.zeros(batch, np.int32)
+    cache = lm.new_cache(config.flow_lm, batch, slots)
+    state = generate.begin(params, config, 1, cache, zero, zero, np.float32(0))
+    frame = (batch, config.mimi.latent_dim)
+    inputs = {
+        "step": (np.zeros(frame, np.float32),),
+        "scan_steps": (np.zeros((4, *frame), np.float32),),
+        "prefill_text": (np.zeros((batch, 16), np.int32), np.ones(batch, np.int32)),
+    }
+    function = getattr(generate, driver)
+    function.clear_cache()  # what was traced keeps the way it was traced with
+    text = function.lower(params, config, state, *inputs[driver]).compile().as_text()
+    function.clear_cache()
+    buffer = ",".join(map(str, cache.k[0].shape))
+    assert f"f32[{buffer}]" in text
+    assert not re.search(rf"f32\[{buffer}\]\S* copy\(", text)
+    assert ("int8_attend" in text) == (way == "native")
+
+
+@pytest.mark.parametrize("make", [KVCache.init, WindowCache.init])
+def test_caches_keep_their_structure(make):
+    cache = make(2, 2, 3, 40, 8)
+    positions = jnp.tile(jnp.arange(5, dtype=jnp.int32), (2, 1))
+    q, kv = jnp.ones((2, 5, 6, 8)), jnp.ones((2, 5, 3, 8))
+    new = cache.open(positions)
+    for layer in range(2):
+        y, new = new.attend(layer, q, kv, kv, positions)
+        np.testing.assert_allclose(y, 1.0, rtol=1e-6)
+    new = new.close(positions)
+    shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)  # noqa: E731
+    assert shapes(new) == shapes(cache)
+    assert int((new.pos >= 0).sum()) == 10
