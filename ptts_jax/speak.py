@@ -16,15 +16,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 import ptts_jax
-from ptts_jax import audio, quantization, released, settings
+from ptts_jax import audio, bundled, quantization, released, settings
 from ptts_jax import text as texts
+from ptts_jax.hub import HubError
 from ptts_jax.schema import near
 
+if TYPE_CHECKING:
+    from ptts_jax.tts import TTS
+    from ptts_jax.voices import Voice
+
+DEFAULT_MODEL = released.names()[0]
 USAGE = """Speak a text: python -m ptts_jax.speak [FLAGS] [TEXT]
 
 TEXT `-`, or none on a pipe, reads standard input; none at all speaks a greeting.
@@ -57,7 +64,7 @@ def _flags() -> flags.FlagValues:
     def switch(name: str, help: str) -> None:
         flags.DEFINE_bool(name, False, help, flag_values=values)
 
-    text("model", "english", "a released model, a YAML path or URL, or a converted file")
+    text("model", DEFAULT_MODEL, "a released model, bundled, a YAML path, or a converted file")
     text("voice", None, "a name, an audio file to clone, a voice-state file, or a URL")
     text("output", "out.wav", "the audio file (WAV, FLAC, OGG by suffix), or - for stdout")
     text("text_file", None, "read the text from this file")
@@ -74,8 +81,8 @@ def _flags() -> flags.FlagValues:
     whole("bits", 8, "of a quantised weight: 8 or 4")
     whole("group_size", None, "input channels that share a scale: 32, 64 or 128; all if not given")
     text("export_voice", None, "write the voice as a .safetensors file, ready to use")
-    switch("list_models", "list the released models")
-    switch("list_voices", "list the ready voices")
+    switch("list_models", "list the models that have a name")
+    switch("list_voices", "list the ready voices of --model")
     switch("quiet", "say nothing but errors")
     return values
 
@@ -135,8 +142,10 @@ def _say(options: flags.FlagValues, message: str) -> None:
 
 
 def _run(options: flags.FlagValues, words: list[str]) -> int:
-    if options.list_models or options.list_voices:
-        return _list(released.names() if options.list_models else released.VOICES)
+    if options.list_models:
+        return _list([*released.names(), bundled.NAME])
+    if options.list_voices:
+        return _list(bundled.voices() if options.model == bundled.NAME else released.VOICES)
     logging.getLogger("ptts_jax").setLevel(logging.ERROR if options.quiet else logging.NOTSET)
     text = _text(options, words)
     chosen = {name: options[name].value for name in settings.NAMES}
@@ -145,9 +154,7 @@ def _run(options: flags.FlagValues, words: list[str]) -> int:
         texts.check_speakable(text)
     _check_targets(options, speaks=text is not None)
     ptts_jax.use_compilation_cache()
-    quantised = {name: options[name].value for name in ("int8", "bits", "group_size")}
-    tts = ptts_jax.load(options.model, **quantised, quiet=options.quiet)
-    voice = tts.voice(options.voice)
+    tts, voice = _load(options)
     if options.export_voice is not None:
         voice.save(options.export_voice)
         _say(options, f"voice -> {options.export_voice}")
@@ -155,6 +162,22 @@ def _run(options: flags.FlagValues, words: list[str]) -> int:
         blocks = tts.stream(text, voice, seed=options.seed, **chosen)
         _speak(options, blocks, tts.sample_rate)
     return 0
+
+
+def _load(options: flags.FlagValues) -> tuple["TTS", "Voice"]:
+    """The model and its voice; the bundled ones where the default model cannot be had."""
+    how = {name: options[name].value for name in ("int8", "bits", "group_size", "quiet")}
+    try:
+        tts = ptts_jax.load(options.model, **how)
+        name = options.voice
+    except HubError as error:
+        replaceable = options.model == DEFAULT_MODEL and options.export_voice is None
+        if error.reason != "unreachable" or not replaceable or not bundled.available():
+            raise
+        _say(options, f"{error}; the bundled voice speaks instead")
+        tts = ptts_jax.load(bundled.NAME, **how)
+        name = None if options.voice in released.VOICES else options.voice
+    return tts, tts.voice(name)
 
 
 def _text(options: flags.FlagValues, words: list[str]) -> str | None:

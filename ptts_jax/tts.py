@@ -16,6 +16,7 @@ import numpy as np
 
 from ptts_jax import (
     audio,
+    bundled,
     config,
     drivers,
     hub,
@@ -32,7 +33,7 @@ from ptts_jax.drivers import Job
 from ptts_jax.quantization import Int8
 from ptts_jax.voices import Voice
 
-DEFAULT_MODEL = "english"
+DEFAULT_MODEL = released.names()[0]
 # Utterances side by side: each number is a compilation, and more of unequal length waste more than
 # they win.
 BATCH_ROWS = (8, 4, 2, 1)
@@ -75,6 +76,8 @@ class TTS:
     @property
     def voices(self) -> tuple[str, ...]:
         """Names that `voice` understands."""
+        if self.name == bundled.NAME:
+            return bundled.voices()
         return tuple(released.VOICES) if self.released else ()
 
     def voice(self, source: VoiceLike = None, *, truncate: float | None = None) -> Voice:
@@ -87,7 +90,7 @@ class TTS:
         if isinstance(source, Voice):
             return self._fitting(source)
         if source is None:
-            source = released.default_voice(self.name if self.released else None)
+            source = self._default_voice()
         if not isinstance(source, str | os.PathLike):
             return self._clone(_samples(source), self.sample_rate, truncate, "the voice prompt")
         name = os.fspath(source)
@@ -189,10 +192,17 @@ class TTS:
             )
         return voice
 
+    def _default_voice(self) -> str:
+        if self.name == bundled.NAME:
+            return bundled.DEFAULT_VOICE
+        return released.default_voice(self.name if self.released else None)
+
     def _read_voice(self, source: str, truncate: float | None) -> Voice:
         if not source:
             raise ValueError("the voice has no name; give one, a file or a URL")
-        if self.released and (source in released.VOICES or _bare(source)):
+        if self.name == bundled.NAME and _bare(source):
+            source = str(bundled.voice(source))
+        elif self.released and (source in released.VOICES or _bare(source)):
             source = released.voice_url(self.name, source)
         elif source in released.VOICES:
             raise ValueError(
@@ -232,7 +242,8 @@ def load(
     group_size: int | None = None,
     quiet: bool = True,
 ) -> TTS:
-    """Load a released model by name, any model by its YAML path or URL, or a converted file.
+    """Load a released model by name, any model by its YAML path or URL, a converted file, or
+    "bundled", the small English one inside the package.
 
     `int8` quantises what it names: True (attention and ffn), "all", or any of attention, ffn, flow
     and codec, as "attention,ffn". `bits` is 8 or 4; `group_size` (32, 64, 128) is of input channels
@@ -240,6 +251,8 @@ def load(
     """
     spec = quantization.parse(int8, bits, group_size)
     name = os.fspath(model)
+    if name == bundled.NAME:
+        name = str(bundled.model())
     if _suffix(name) == ".safetensors":
         return _load_file(name, spec, quiet)
     if _suffix(name) in (".yaml", ".yml"):

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convert import ConvertError, FileError, files, flatten, from_reference, raw, unflatten
+from int8 import QTensor
 from int8.store import pack, unpack
 from ptts_jax import codec, lm, quantization
 from ptts_jax.config import Config, parse, to_yaml
@@ -255,9 +256,14 @@ def save_converted(
     name: str,
     tokenizer: tuple[str, bytes],
     voice_cloning: bool,
+    compact: bool = False,
 ) -> None:
-    """Write one file that needs nothing beside it: parameters, config and tokenizer."""
-    tensors, note = pack({f"params/{path}": leaf for path, leaf in flatten(params).items()})
+    """Write one file that needs nothing beside it: parameters, config and tokenizer.
+
+    `compact` keeps float weights in 16 bits: half the size, read back as float32.
+    """
+    stored = _compacted if compact else lambda leaf: leaf
+    tensors, note = pack({f"params/{path}": stored(leaf) for path, leaf in flatten(params).items()})
     kind, payload = tokenizer
     metadata = {
         "ptts_jax": FORMAT,
@@ -292,7 +298,8 @@ def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = 
     missing = {"name", "config", "tokenizer", "voice_cloning", "structure"} - metadata.keys()
     if missing or not payload or metadata["structure"] != _structure(tensors, note):
         raise FileError(f"{path}: parts of the model are missing or changed; convert it again")
-    params = unflatten({path.removeprefix("params/"): leaf for path, leaf in flat.items()})
+    flat = {path.removeprefix("params/"): _widened(leaf) for path, leaf in flat.items()}
+    params = unflatten(flat)
     if int8 is not None:
         params = _quantized(params, int8, str(path), quiet)
     return Converted(
@@ -302,6 +309,19 @@ def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = 
         tokenizer=(metadata["tokenizer"], payload),
         voice_cloning=metadata["voice_cloning"] == "true",
     )
+
+
+def _compacted(leaf: Any) -> Any:
+    if isinstance(leaf, QTensor) or leaf.dtype != np.float32:
+        return leaf
+    with np.errstate(over="ignore"):
+        half = np.asarray(leaf).astype(np.float16)
+    return half if np.isfinite(half).all() else leaf
+
+
+def _widened(leaf: Any) -> Any:
+    half = isinstance(leaf, np.ndarray) and leaf.dtype == np.float16
+    return leaf.astype(np.float32) if half else leaf
 
 
 def _structure(tensors: dict[str, np.ndarray], note: str) -> str:

@@ -234,7 +234,7 @@ def test_a_converted_file_needs_nothing_else(run, files, me, monkeypatch):
 
 def test_lists(run):
     code, out, err = run("--list_models", model=False)
-    assert (code, err) == (0, "") and out.split() == list(released.names())
+    assert (code, err) == (0, "") and out.split() == [*released.names(), "bundled"]
     code, out, err = run("--list_voices", model=False)
     assert (code, err) == (0, "") and out.split() == list(released.VOICES)
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import ptts_jax
-from ptts_jax import config, speak
+from ptts_jax import bundled, config, speak
 from tests import released_files, tiny_files
 from tests.fakehub import TOKEN, FakeHub, blackhole, closed_url
 
@@ -163,6 +163,7 @@ def test_names_that_are_none(refuse, hub):
 @pytest.mark.parametrize("network", ["refused", "swallowed", "offline"])
 def test_a_first_run_without_a_network(network, refuse, monkeypatch):
     """Given up at the first file, and said in one line."""
+    monkeypatch.setattr(bundled, "available", lambda: False)
     with blackhole() as dark:
         url = dark if network == "swallowed" else closed_url()
         monkeypatch.setenv("HF_ENDPOINT", url)

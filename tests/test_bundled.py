@@ -1,0 +1,110 @@
+"""The model inside the package: found by name, without a network, and in the default's stead.
+
+The rules are tested with a tiny model in its place.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import ptts_jax
+from convert import files, flatten
+from ptts_jax import bundled, config, released, speak, weights
+from tests import released_files, tiny_files
+from tests.fakehub import closed_url
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> ptts_jax.TTS:
+    return ptts_jax.load(tiny_files.write(tmp_path_factory.mktemp("tiny")).yaml)
+
+
+@pytest.fixture
+def stand_in(tiny, tmp_path, monkeypatch) -> Path:
+    """A tiny bundle in the package's place; nothing else can be had."""
+    folder = tmp_path / "bundle"
+    (folder / "voices").mkdir(parents=True)
+    kept = {"name": "bundled", "tokenizer": tiny.tokenizer.serialized, "voice_cloning": True}
+    weights.save_converted(
+        folder / "model.safetensors", tiny.params, tiny.config, **kept, compact=True
+    )
+    for seed, name in enumerate(("kal", bundled.DEFAULT_VOICE)):
+        tiny.voice(tiny_files.speech(seed + 1)).save(folder / "voices" / f"{name}.safetensors")
+    monkeypatch.setattr(bundled, "FOLDER", folder)
+    monkeypatch.setattr(config, "get", released_files.shrunk)
+    monkeypatch.setattr(ptts_jax, "use_compilation_cache", lambda: None)
+    monkeypatch.setenv("HF_ENDPOINT", closed_url())
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def wave(name: str) -> np.ndarray:
+    samples, _ = soundfile.read(name)
+    assert samples.std() > 0.005
+    return samples
+
+
+def test_loads_by_name_with_its_voices(stand_in, tiny):
+    tts = ptts_jax.load("bundled")
+    assert tts.voices == (bundled.DEFAULT_VOICE, "kal")
+    spoken = tts.generate("Hello.", seed=1)
+    np.testing.assert_array_equal(spoken, tts.generate("Hello.", bundled.DEFAULT_VOICE, seed=1))
+    assert not np.array_equal(spoken, tts.generate("Hello.", "kal", seed=1))
+    with pytest.raises(ValueError, match="unknown voice 'kl'; did you mean kal"):
+        tts.voice("kl")
+    for name, leaf in flatten(tts.params).items():  # stored in half the bits, used in all
+        assert leaf.dtype == np.float32, name
+        np.testing.assert_allclose(leaf, flatten(tiny.params)[name], rtol=1e-3, atol=1e-7)
+
+
+def test_weights_too_large_for_16_bits_stay_whole(tiny, tmp_path):
+    params = {**tiny.params, "lm": {**tiny.params["lm"], "bos": tiny.params["lm"]["bos"] + 1e5}}
+    path = tmp_path / "m.safetensors"
+    kept = {"name": "x", "tokenizer": tiny.tokenizer.serialized, "voice_cloning": True}
+    weights.save_converted(path, params, tiny.config, **kept, compact=True)
+    stored = {name: x.dtype for name, x in files.read(path)[0].items()}
+    assert stored.pop("params/lm/bos") == np.float32 and stored.pop("tokenizer") == np.uint8
+    assert {name for name, dtype in stored.items() if dtype != np.float16} == set()
+    read = weights.load_converted(path).params
+    np.testing.assert_array_equal(read["lm"]["bos"], params["lm"]["bos"])
+
+
+def test_speaks_where_the_default_model_cannot_be_had(stand_in, capfd):
+    assert speak.main(["speak", "--seed=1", "--output=a.wav", "Hello."]) == 0
+    err = capfd.readouterr().err
+    assert err.count("\n") == 2 and "; the bundled voice speaks instead\n" in err
+    # A voice of the model that is missed is missed too; one of the user's own is not.
+    soundfile.write("me.wav", tiny_files.speech(3), 24000)
+    for number, voice in enumerate(("alba", "kal", "me.wav")):
+        words = ["--seed=1", f"--voice={voice}", f"--output={number}.wav", "--quiet", "Hello."]
+        assert speak.main(["speak", *words]) == 0
+    assert capfd.readouterr().err == ""
+    waves = [wave(name) for name in ("a.wav", "0.wav", "1.wav", "2.wav")]
+    np.testing.assert_array_equal(waves[0], waves[1])
+    assert not np.array_equal(waves[0], waves[2]) and not np.array_equal(waves[2], waves[3])
+
+
+@pytest.mark.parametrize(
+    "words", [["--model=french_24l"], ["--export_voice=v.safetensors"]], ids=["another", "export"]
+)
+def test_stands_in_for_nothing_but_the_default_voice(stand_in, capfd, words):
+    assert speak.main(["speak", *words, "Hello."]) == 1
+    assert capfd.readouterr().err.startswith("error: cannot fetch hf://kyutai/")
+
+
+def test_a_package_without_it(stand_in, capfd):
+    (stand_in / "model.safetensors").unlink()
+    assert speak.main(["speak", "Hello."]) == 1
+    assert "cannot fetch" in capfd.readouterr().err
+    assert speak.main(["speak", "--model=bundled", "Hello."]) == 1
+    assert "model.safetensors" in capfd.readouterr().err
+
+
+def test_lists(stand_in, capfd):
+    assert speak.main(["speak", "--list_models"]) == 0
+    assert capfd.readouterr().out.split() == [*released.names(), "bundled"]
+    assert speak.main(["speak", "--list_voices", "--model=bundled"]) == 0
+    assert capfd.readouterr().out.split() == [bundled.DEFAULT_VOICE, "kal"]
