@@ -115,7 +115,7 @@ def open_corpus(path: str | Path) -> Corpus:
         pcm = np.load(path / "pcm.npy", mmap_mode="r", allow_pickle=False)
         whole = (len(clips), len(pcm)) == (about["clips"], about["samples"])
         corpus = Corpus(path, about["sample_rate"], about["recipe"], clips, pcm)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: the corpus is damaged ({error}): {again}") from None
     if not whole or pcm.dtype != np.int16:
         raise ValueError(f"{path}: pcm.npy, clips.jsonl and corpus.json do not agree: {again}")

@@ -68,7 +68,10 @@ def speak(text: str, voice: str, manner: Manner = Manner()) -> np.ndarray:  # no
             raise ValueError(f"flite did not speak {text!r}: {reason}")
         wave, rate = audio.read(path)
     wave = audio.resample(wave, rate * manner.pitch.numerator, RATE * manner.pitch.denominator)
-    return level(trim(wave, RATE))
+    try:
+        return level(trim(wave, RATE))
+    except ValueError as error:
+        raise ValueError(f"flite did not speak {text!r}: {error}") from None
 
 
 def trim(wave: np.ndarray, rate: int) -> np.ndarray:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ENGINE, CODEC, MODEL, INT8 = "engine", "codec", "model", "int8"
 USAGE = (
     "python -m ptts_jax.train.evaluate --model=NAME|YAML --corpus=FOLDER --out=FOLDER [flags]\n\n"
-    "Has a recogniser hear held-out sentences: the engine's, the codec's and the model's."
+    "Has a recogniser hear held-out sentences: the engine's, the codec's and the model's.\n"
+    "--codec=RUN instead of --model judges a codec that has no language model yet."
 )
 
 Keep = Callable[[str, str, int, np.ndarray, int], None]  # row, speaker, number, wave, rate
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> int:
 
 def _define(options: flags.FlagValues) -> None:
     flags.DEFINE_string("model", None, "a model's name, YAML or file", flag_values=options)
+    flags.DEFINE_string("codec", None, "a codec's run, instead of --model", flag_values=options)
     flags.DEFINE_string("corpus", "runs/corpus", "the corpus folder", flag_values=options)
     flags.DEFINE_string("out", "runs/eval", "the folder of the report", flag_values=options)
     flags.DEFINE_integer("sentences", 60, "of each speaker", 1, flag_values=options)
@@ -52,41 +54,44 @@ def _define(options: flags.FlagValues) -> None:
         flag_values=options,
     )
     flags.DEFINE_boolean("int8", False, "judge the model after int8 too", flag_values=options)
-    flags.DEFINE_boolean("codec", True, "judge the codec alone too", flag_values=options)
     flags.DEFINE_integer("seed", 0, "of the speech", flag_values=options)
 
 
 def _run(options: flags.FlagValues) -> None:
-    if not options.model:
-        raise ValueError("--model is missing: give a model's name, its YAML or a converted file")
+    if bool(options.model) == bool(options.codec):
+        raise ValueError(
+            "give --model (a name, YAML or converted file) or --codec (a run's folder)"
+        )
     recogniser.check()
-    corpus = open_corpus(options.corpus)
+    corpus, out = open_corpus(options.corpus), Path(options.out)
     speakers = options.speakers or list(corpus.speakers)
-    clips = {speaker: held_out(corpus, speaker, options.sentences) for speaker in speakers}
+    if options.codec:
+        from ptts_jax.train import codec
+
+        params, config, step = codec.load(Path(options.codec))
+        about = {"codec": options.codec, "step": step}
+        count = options.sentences
+        print(codec_report(params, config, corpus, out, count, speakers=speakers, about=about))
+        return
     if options.voices and len(options.voices) != len(speakers):
         raise ValueError(f"--voices: give one for each speaker ({', '.join(speakers)}), or none")
+    given = options.voices or [None] * len(speakers)
+    clips = {speaker: held_out(corpus, speaker, options.sentences) for speaker in speakers}
 
     from ptts_jax import tts as facade
 
-    out = Path(options.out)
     tts = facade.load(options.model, quiet=False)
-    given = options.voices or [None] * len(speakers)
     voices = {s: voice(tts, corpus, s, v) for s, v in zip(speakers, given, strict=True)}
     keep, hear = saver(out), recogniser.hear
     rows = [engine_row(corpus, clips, hear, keep)]
-    if options.codec and "encoder" in tts.params["codec"]:
+    if "encoder" in tts.params["codec"]:
         rows.append(codec_row(tts.params["codec"], tts.config.mimi, corpus, clips, hear, keep))
     rows.append(model_row(MODEL, tts, corpus, clips, voices, hear, keep, options.seed))
     if options.int8:
         small = facade.load(options.model, int8=True, quiet=False)
         rows.append(model_row(INT8, small, corpus, clips, voices, hear, keep, options.seed))
-    about = {
-        "model": str(options.model),
-        "corpus": corpus.recipe,
-        "seed": options.seed,
-        "sample_rate": tts.sample_rate,
-    }
-    print(evaluate_report.write(out, rows, about))
+    about = {"model": str(options.model), "seed": options.seed, "sample_rate": tts.sample_rate}
+    print(evaluate_report.write(out, rows, {**about, "corpus": corpus.recipe}))
 
 
 def held_out(corpus: Corpus, speaker: str, count: int) -> tuple[Clip, ...]:
@@ -106,6 +111,7 @@ def engine_row(
     keep: Keep | None = None,
 ) -> Row:
     """The corpus' own audio: what all others are held against."""
+    hear = recogniser.remembering(hear, corpus.path / "heard.json")
     rate = corpus.sample_rate
     return _row(ENGINE, corpus, clips, hear, keep, rate, lambda _, own: (own, [True] * len(own)))
 
@@ -156,15 +162,17 @@ def codec_report(
     out: str | Path,
     sentences: int = 60,
     hear: recogniser.Hear = recogniser.hear,
+    speakers: Sequence[str] | None = None,
+    about: dict[str, Any] | None = None,
 ) -> str:
     """The gate of a codec before there is a language model: engine and codec rows, as a table."""
-    clips = {s: held_out(corpus, s, sentences) for s in corpus.speakers}
+    clips = {s: held_out(corpus, s, sentences) for s in speakers or corpus.speakers}
     keep = saver(Path(out))
     rows = [
         engine_row(corpus, clips, hear, keep),
         codec_row(params, config, corpus, clips, hear, keep),
     ]
-    return evaluate_report.write(Path(out), rows, {"model": CODEC, "corpus": corpus.recipe})
+    return evaluate_report.write(Path(out), rows, {**(about or {}), "corpus": corpus.recipe})
 
 
 def voice(tts: TTS, corpus: Corpus, speaker: str, source: str | None = None) -> Voice:
