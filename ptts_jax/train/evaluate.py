@@ -161,13 +161,12 @@ def codec_report(
     corpus: Corpus,
     out: str | Path,
     sentences: int = 60,
-    hear: recogniser.Hear = recogniser.hear,
     speakers: Sequence[str] | None = None,
     about: dict[str, Any] | None = None,
 ) -> str:
     """The gate of a codec before there is a language model: engine and codec rows, as a table."""
     clips = {s: held_out(corpus, s, sentences) for s in speakers or corpus.speakers}
-    keep = saver(Path(out))
+    keep, hear = saver(Path(out)), recogniser.hear
     rows = [
         engine_row(corpus, clips, hear, keep),
         codec_row(params, config, corpus, clips, hear, keep),
