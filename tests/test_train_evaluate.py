@@ -245,7 +245,19 @@ def test_the_report(tmp_path):
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["seed"] == 3 and len(data["rows"]) == 3 and len(data["sentences"]) == 9
     assert data["rows"][1]["wer"]["value"] == pytest.approx(2 / 12)
+
+
+def test_the_plot(tmp_path):
+    pytest.importorskip("matplotlib", reason="an extra")
+    evaluate_report.write(tmp_path, [ENGINE, row("model", *[(1, 1.0, True)] * 3)], {})
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    evaluate_report.write(tmp_path, [ENGINE], {})
+    assert "matplotlib is not installed" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md"]
 
 
 def test_speakers_are_judged_apart_and_together(tmp_path):

@@ -5,8 +5,8 @@ Knows rows and figures; nothing of how they were made.
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,9 +37,11 @@ def write(out: Path, rows: Sequence[Row], about: dict[str, Any]) -> str:
         beside.write_text(text, encoding="utf-8")
     with atomic_write(out / "report.json") as beside:
         beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if importlib.util.find_spec("matplotlib"):
+    try:
         with atomic_write(out / "report.png") as beside:
             plot(beside, lines)
+    except ImportError:
+        print("no plot: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
     return text
 
 
