@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from absl import flags
 
+from ptts_jax.train import memory
+
 
 def main(
     usage: str,
@@ -18,6 +20,7 @@ def main(
     if "--help" in argv[1:] or "-h" in argv[1:]:
         print(usage + "\n" + options.get_help())
         return 0
+    memory.keep()
     try:
         if words := options(argv)[1:]:
             raise ValueError(f"{words[0]}: only flags are understood (see --help)")

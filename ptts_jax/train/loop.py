@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ptts_jax.train import checkpoint, log
+from ptts_jax.train import checkpoint, log, memory
 
 State = Any  # any pytree of arrays: parameters, their average, optimiser states
 Batch = Any  # any pytree of numpy arrays [B, ...]
@@ -54,6 +54,7 @@ def run(
     quiet: bool = False,
 ) -> State:
     """Train up to `steps` in all, from the checkpoint in `out` if there is one."""
+    memory.keep()
     devices = list(devices or jax.devices())
     mesh = Mesh(np.array(devices), ("data",))
     everywhere = NamedSharding(mesh, PartitionSpec())
