@@ -224,6 +224,12 @@ def _config(name: str | None) -> MimiConfig:
     return config.get(name).mimi
 
 
+def check_rate(corpus: Corpus, c: MimiConfig) -> None:
+    if corpus.sample_rate != c.sample_rate:
+        rates = f"{corpus.sample_rate} Hz, the codec {c.sample_rate} Hz"
+        raise ValueError(f"{corpus.path}: the corpus has {rates}; make one at its rate")
+
+
 def run(options: flags.FlagValues) -> None:
     corpus = open_corpus(options.corpus)
     start = None
@@ -233,9 +239,7 @@ def run(options: flags.FlagValues) -> None:
         start, c, _ = load(Path(options.start))
     else:
         c = _config(options.config)
-    if corpus.sample_rate != c.sample_rate:
-        rates = f"{corpus.sample_rate} Hz, the codec {c.sample_rate} Hz"
-        raise ValueError(f"{options.corpus}: the corpus has {rates}; make one at its rate")
+    check_rate(corpus, c)
     clips = corpus.select(split="train")
     crop = Crop(options.batch, options.frames * c.frame_size)
     if start is None:
