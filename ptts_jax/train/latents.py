@@ -1,4 +1,4 @@
-"""python -m ptts_jax.train.latents: a corpus through a codec's encoder, once for all training on it.
+"""python -m ptts_jax.train.latents: a corpus through a codec's encoder, once for all training.
 
 latents.npy [frames, D] float32, all clips one after the other, and latents.json, written last:
 which corpus and which encoder they are of, and each dimension's mean and deviation.
