@@ -44,9 +44,9 @@ def _build(arguments: list[str]) -> None:
 
 
 def _report(arguments: list[str]) -> int:
-    from ptts_jax import int8_report
+    from ptts_jax.int8_report.command import main
 
-    return int8_report.main(arguments)
+    return main(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,8 +16,11 @@ import optax
 from jax import Array
 
 import ptts_jax
-from ptts_jax import bench_machine, codec, int8_report_codec, int8_report_codec_tables, startup
+from ptts_jax import codec, startup
+from ptts_jax.bench import machine
 from ptts_jax.config import Config
+from ptts_jax.int8_report import codec as report_codec
+from ptts_jax.int8_report import codec_tables
 
 Params = dict[str, Any]
 
@@ -92,15 +95,15 @@ def main(model: str, steps: str = "1500") -> None:
     run = {
         "model": f"{model} (fitted to fall silent)",
         "command": f"python -m tests.fit_pauses {model} {steps}",
-        "machine": bench_machine.machine(),
-        "versions": bench_machine.versions(),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
         "sampling": {},
         "texts": latents,
         "megabytes": sum(x.nbytes for x in jax.tree.leaves(params)) / 1e6,
-        "qualities": list(int8_report_codec.qualities(params, tts.config, told, latents)),
+        "qualities": list(report_codec.qualities(params, tts.config, told, latents)),
         "speeds": [],
     }
-    print(int8_report_codec_tables.document(run))
+    print(codec_tables.document(run))
 
 
 if __name__ == "__main__":

@@ -12,20 +12,17 @@ import numpy as np
 import pytest
 
 import ptts_jax
-from ptts_jax import (
-    bench,
-    bench_machine,
-    bench_models,
-    bench_process,
-    bench_report,
-    bench_run,
-    bench_tokens,
-    config,
-    text,
-)
-from ptts_jax.bench_process import BenchError, Engine, Worker
-from ptts_jax.bench_report import Spread
-from ptts_jax.bench_run import Plan, Sample
+from ptts_jax import config, text
+from ptts_jax.bench import command as bench
+from ptts_jax.bench import machine as bench_machine
+from ptts_jax.bench import measure as bench_measure
+from ptts_jax.bench import models as bench_models
+from ptts_jax.bench import process as bench_process
+from ptts_jax.bench import report as bench_report
+from ptts_jax.bench import tokens as bench_tokens
+from ptts_jax.bench.measure import Plan, Sample
+from ptts_jax.bench.process import BenchError, Engine, Worker
+from ptts_jax.bench.report import Spread
 from tests import tiny_files
 
 VOCABULARY = " ".join(bench_models.PROMPTS.values())
@@ -190,14 +187,14 @@ class Actor:
 @pytest.fixture
 def actors(monkeypatch):
     monkeypatch.setattr(Actor, "log", [])
-    monkeypatch.setattr(bench_run, "Worker", Actor)
-    monkeypatch.setattr(bench_run, "run", lambda command, label: open(command[5], "wb").close())
+    monkeypatch.setattr(bench_measure, "Worker", Actor)
+    monkeypatch.setattr(bench_measure, "run", lambda command, label: open(command[5], "wb").close())
 
     def launch(command, cores, label):
         Actor.log.append((label, "launch", command[-1]))
         return {"seconds": 1.0, "peak_bytes": 5_000_000, "code": 0}
 
-    monkeypatch.setattr(bench_run, "launch", launch)
+    monkeypatch.setattr(bench_measure, "launch", launch)
     return Actor
 
 
@@ -214,7 +211,7 @@ def plan(tmp_path, **changes) -> Plan:
 
 def test_engines_alternate_text_by_text_and_launch_by_launch(actors, subject, tmp_path):
     samples: list[Sample] = []
-    assert list(bench_run.measure(subject, plan(tmp_path), samples.append)) == []
+    assert list(bench_measure.measure(subject, plan(tmp_path), samples.append)) == []
     spoken = [(label, words) for label, do, words in actors.log if do == "speak"]
     turn = [("ptts_jax f32", "a"), ("pocket-tts f32", "a")]
     turn += [("ptts_jax f32", "b"), ("pocket-tts f32", "b")]
@@ -230,19 +227,19 @@ def test_engines_alternate_text_by_text_and_launch_by_launch(actors, subject, tm
 
 
 def test_all_quantised_configurations_take_turns_with_one_peer(tmp_path):
-    found = bench_run.families(plan(tmp_path, configs=["int4", "f32", "int8"]))
+    found = bench_measure.families(plan(tmp_path, configs=["int4", "f32", "int8"]))
     labels = [[engine.label for engine in family] for family in found]
     assert labels == [
         ["ptts_jax f32", "pocket-tts f32"],
         ["ptts_jax int4", "pocket-tts int8", "ptts_jax int8"],
     ]
-    (alone,) = bench_run.families(plan(tmp_path, configs=["int8"], peer=False))
+    (alone,) = bench_measure.families(plan(tmp_path, configs=["int8"], peer=False))
     assert [engine.side for engine in alone] == ["ours"]
 
 
 def test_unequal_lengths_are_reported(actors, subject, tmp_path, monkeypatch):
     monkeypatch.setattr(actors, "lengths", {"ours": 2400, "peer": 2399})
-    problems = list(bench_run.measure(subject, plan(tmp_path), lambda _: None))
+    problems = list(bench_measure.measure(subject, plan(tmp_path), lambda _: None))
     assert len(problems) == 2 and "not the same number of samples" in problems[0]
     assert "pocket-tts f32 2399" in problems[0]
 
@@ -254,7 +251,7 @@ def test_an_engine_that_fails_costs_no_more_than_its_own(
     monkeypatch.setattr(actors, "fails", ("ptts_jax int8", request_))
     samples: list[Sample] = []
     work = plan(tmp_path, configs=["int8", "int4"])
-    problems = list(bench_run.measure(subject, work, samples.append))
+    problems = list(bench_measure.measure(subject, work, samples.append))
     assert problems == ["model: ptts_jax int8: broken"]
     rounds = [s.config for s in samples if (s.figure, s.case, s.side) == ("rtf", "long", "ours")]
     assert rounds.count("int4") == 3
@@ -270,9 +267,9 @@ def test_quantised_files_are_made_with_the_options_of_the_configuration(
         commands.append(command)
         raise BenchError(f"{label}: no such flag")
 
-    monkeypatch.setattr(bench_run, "run", run)
+    monkeypatch.setattr(bench_measure, "run", run)
     work = plan(tmp_path, configs=["int4"], peer=False)
-    problems = list(bench_run.measure(subject, work, lambda _: None))
+    problems = list(bench_measure.measure(subject, work, lambda _: None))
     assert problems == ["model: ptts_jax int4: no such flag"]
     assert commands[0][-3:] == ["--groups=attention,ffn", "--bits=4", "--group_size=32"]
 
@@ -280,7 +277,7 @@ def test_quantised_files_are_made_with_the_options_of_the_configuration(
 def test_a_cold_start_is_what_a_user_types(subject, tmp_path):
     def command(side: str, name: str, file) -> list[str]:
         out = tmp_path / "out.wav"
-        return bench_run.cold_command(subject, Engine(side, name), file, out, "Hi.")
+        return bench_measure.cold_command(subject, Engine(side, name), file, out, "Hi.")
 
     own = command("ours", "f32", subject.weights)
     assert own[1:4] == ["-P", "-m", "ptts_jax.speak"] and own[-1] == "Hi."
@@ -336,7 +333,7 @@ def test_both_engines_are_kept_on_the_same_cores():
         bench_machine.cores(5000)
     if cores:
         seen = subprocess.run(
-            [*bench_process.script("bench_launch.py"), str(cores[0]), sys.executable, "-c",
+            [*bench_process.script("launch.py"), str(cores[0]), sys.executable, "-c",
              show.format("/dev/stderr")],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
@@ -453,7 +450,7 @@ def test_ctrl_c_leaves_what_was_measured(tiny, tmp_path, monkeypatch, capsys):
         yield "a warning"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_run, "measure", measure)
+    monkeypatch.setattr(bench_measure, "measure", measure)
     arguments = [f"--models={tiny.yaml}", "--peer=none", f"--output={tmp_path}"]
     assert call(*arguments, "--run_label=cut") == 130
     run = json.loads((tmp_path / "cut" / "results.json").read_text())
@@ -467,7 +464,7 @@ def test_ctrl_c_leaves_what_was_measured(tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_problems_make_the_command_fail(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_run, "measure", lambda *_: iter(["it broke"]))
+    monkeypatch.setattr(bench_measure, "measure", lambda *_: iter(["it broke"]))
     arguments = [f"--models={tiny.yaml}", "--peer=none", f"--output={tmp_path}"]
     assert call(*arguments, "--run_label=one") == 1
     (folder,) = tmp_path.iterdir()

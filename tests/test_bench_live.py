@@ -6,8 +6,9 @@ import wave
 
 import pytest
 
-from ptts_jax import bench, bench_models
-from ptts_jax.bench_run import Sample
+from ptts_jax.bench import command as bench
+from ptts_jax.bench import models as bench_models
+from ptts_jax.bench.measure import Sample
 from tests import oracle
 
 

@@ -28,19 +28,16 @@ from int8.report import (
 from ptts_jax import (
     codec,
     generate,
-    int8_report_codec,
-    int8_report_codec_speed,
-    int8_report_run,
-    int8_report_tables,
     quantization,
     stream,
     weights,
 )
-from ptts_jax import int8_report_speech as speech
 from ptts_jax.drivers import Job, Sampling
-from ptts_jax.int8_report_audio import log_mel_distance, pauses
-from ptts_jax.int8_report_codec_tables import _verdict
-from ptts_jax.int8_report_layers import errors, group_of, products, quantized_leaves
+from ptts_jax.int8_report import codec as report_codec
+from ptts_jax.int8_report import codec_speed, measure, speech, tables
+from ptts_jax.int8_report.audio import log_mel_distance, pauses
+from ptts_jax.int8_report.codec_tables import _verdict
+from ptts_jax.int8_report.layers import errors, group_of, products, quantized_leaves
 from ptts_jax.layers import Linear
 from ptts_jax.quantization import Int8
 from tests import tiny, tiny_files
@@ -130,7 +127,7 @@ def setup(count=3):
 
 @functools.cache
 def model():
-    return int8_report_run.ptts_jax.TTS(
+    return measure.ptts_jax.TTS(
         "tiny", tiny_files.CONFIG, jax.device_put(tiny_files.params()), None, voice_cloning=True
     )
 
@@ -288,18 +285,18 @@ def decoder_setup():
     return c, tiny_files.params(c), latents
 
 
-ALL = int8_report_codec.PARTS["transformer, all convolutions"]
+ALL = report_codec.PARTS["transformer, all convolutions"]
 
 
 @pytest.fixture(scope="module")
 def ranges():
     c, params, latents = decoder_setup()
-    return int8_report_codec.calibrate(params, c, latents)
+    return report_codec.calibrate(params, c, latents)
 
 
 def test_calibration_sees_what_goes_in(ranges):
     c, params, latents = decoder_setup()
-    tree, _ = int8_report_codec.variant(params, ALL, int8_report_codec.DYNAMIC, {})
+    tree, _ = report_codec.variant(params, ALL, report_codec.DYNAMIC, {})
     chosen = {name for name, leaf in flatten(tree).items() if isinstance(leaf, QTensor)}
     assert chosen < set(ranges)
     for largest, *others in ranges.values():
@@ -312,35 +309,35 @@ def test_calibration_sees_what_goes_in(ranges):
 @pytest.mark.parametrize(
     "method",
     [
-        int8_report_codec.DYNAMIC,
-        int8_report_codec.static(99.9),
-        int8_report_codec.WEIGHTS,
-        int8_report_codec.BF16,
+        report_codec.DYNAMIC,
+        report_codec.static(99.9),
+        report_codec.WEIGHTS,
+        report_codec.BF16,
     ],
 )
 def test_every_method_is_near_and_streams(method, ranges):
     c, params, latents = decoder_setup()
-    base = int8_report_codec.decode(params, c, latents)
-    changed, changes = int8_report_codec.variant(params, ALL, method, ranges)
-    assert bool(changes) == (method not in (int8_report_codec.DYNAMIC, int8_report_codec.WEIGHTS))
-    waves = int8_report_codec.decode(changed, c, latents, changes)
+    base = report_codec.decode(params, c, latents)
+    changed, changes = report_codec.variant(params, ALL, method, ranges)
+    assert bool(changes) == (method not in (report_codec.DYNAMIC, report_codec.WEIGHTS))
+    waves = report_codec.decode(changed, c, latents, changes)
     for a, b, x in zip(base, waves, latents, strict=True):
         assert a.shape == b.shape == (len(x) * c.mimi.frame_size,)
         assert 15 < snr_db(a, b) < 70
-    alone = int8_report_codec.decode(changed, c, latents[1:], changes)[0]
+    alone = report_codec.decode(changed, c, latents[1:], changes)[0]
     assert snr_db(waves[1], alone) > 50  # but for values that round the other way
 
 
 def test_methods_round_as_they_say(ranges):
     c, params, _ = decoder_setup()
-    for method in (int8_report_codec.WEIGHTS, int8_report_codec.BF16):
-        changed, _ = int8_report_codec.variant(params, ALL, method, ranges)
+    for method in (report_codec.WEIGHTS, report_codec.BF16):
+        changed, _ = report_codec.variant(params, ALL, method, ranges)
         for name, leaf in flatten(changed).items():
             was = np.asarray(flatten(params)[name])
             touched = any(re.fullmatch(p, name) for p in ALL)
             assert (relative_rms(was, np.asarray(leaf)) > 0) == touched, name
             assert relative_rms(was, np.asarray(leaf)) < 0.02
-    cut = int8_report_codec._rounding(1.27)
+    cut = report_codec._rounding(1.27)
     x = jnp.array([0.0, 0.004, 0.006, 1.0, 5.0, -5.0])
     np.testing.assert_allclose(cut(x), [0, 0, 0.01, 1, 1.27, -1.27], atol=1e-6)
     np.testing.assert_array_equal(cut(cut(x)), cut(x))
@@ -348,22 +345,22 @@ def test_methods_round_as_they_say(ranges):
 
 def test_fewer_bits_for_more_of_the_decoder_is_worse(ranges):
     c, params, latents = decoder_setup()
-    base = int8_report_codec.decode(params, c, latents)[1]
+    base = report_codec.decode(params, c, latents)[1]
 
     def snr(patterns, method):
-        changed, changes = int8_report_codec.variant(params, patterns, method, ranges)
-        return snr_db(base, int8_report_codec.decode(changed, c, latents, changes)[1])
+        changed, changes = report_codec.variant(params, patterns, method, ranges)
+        return snr_db(base, report_codec.decode(changed, c, latents, changes)[1])
 
     bf16, weights_alone, fixed = (
         snr(ALL, method)
         for method in (
-            int8_report_codec.BF16,
-            int8_report_codec.WEIGHTS,
-            int8_report_codec.static(100.0),
+            report_codec.BF16,
+            report_codec.WEIGHTS,
+            report_codec.static(100.0),
         )
     )
     assert bf16 > weights_alone > fixed
-    assert snr(int8_report_codec.PARTS["transformer"], int8_report_codec.BF16) > bf16
+    assert snr(report_codec.PARTS["transformer"], report_codec.BF16) > bf16
 
 
 def test_noise_is_judged_in_pauses():
@@ -371,21 +368,21 @@ def test_noise_is_judged_in_pauses():
     wave = 0.1 * rng.standard_normal(24000)
     wave[4800:9600] *= 1e-4
     hiss = np.where(pauses(wave, 24000), 1e-3, 1e-2) * rng.standard_normal(24000)
-    found = int8_report_codec.judge(wave, wave + hiss, 24000)
+    found = report_codec.judge(wave, wave + hiss, 24000)
     assert found.error_in_pauses == pytest.approx(-60, abs=0.5)
     assert found.error == pytest.approx(-41, abs=0.5) and found.snr == pytest.approx(20, abs=0.5)
     loud = 0.1 * rng.standard_normal(24000)
-    assert int8_report_codec.judge(loud, loud + hiss, 24000).error_in_pauses is None
+    assert report_codec.judge(loud, loud + hiss, 24000).error_in_pauses is None
 
 
 def test_what_is_timed_computes_the_right_thing():
     c, params, latents = decoder_setup()
     block, state = latents[1][None, :8], codec.decoder_state(c.mimi, 1)
-    tree, _ = int8_report_codec.variant(params, ALL, int8_report_codec.DYNAMIC, {})
-    expected, exact = int8_report_codec_speed._step(c)(params, {}, state, block)
-    small = int8_report_codec_speed._bf16_weights(params, tree)
+    tree, _ = report_codec.variant(params, ALL, report_codec.DYNAMIC, {})
+    expected, exact = codec_speed._step(c)(params, {}, state, block)
+    small = codec_speed._bf16_weights(params, tree)
     assert set(small) == {n for n, leaf in flatten(tree).items() if isinstance(leaf, QTensor)}
-    after, wave = int8_report_codec_speed._step(c)(params, small, state, block)
+    after, wave = codec_speed._step(c)(params, small, state, block)
     assert 25 < snr_db(np.asarray(exact), np.asarray(wave)) < 70
     for got, want in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, atol=0.1)
@@ -442,13 +439,13 @@ def test_a_report(files, texts, tmp_path, capsys):
 def test_texts_that_need_chunks_are_several_utterances(files, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("A word and another, and then one more. " * 12, encoding="utf-8")
-    subject = int8_report_run.prepare(str(files.yaml), str(path))
+    subject = measure.prepare(str(files.yaml), str(path))
     assert len(subject.texts) == len(subject.setup.jobs) > 1
     assert [job.index for job in subject.setup.jobs] == list(range(len(subject.texts)))
 
 
 def test_an_interrupted_report_keeps_what_it_has(files, texts, tmp_path, monkeypatch, capsys):
-    whole = int8_report_run._policy
+    whole = measure._policy
     calls = []
 
     def policy(*arguments):
@@ -457,7 +454,7 @@ def test_an_interrupted_report_keeps_what_it_has(files, texts, tmp_path, monkeyp
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(int8_report_run, "_policy", policy)
+    monkeypatch.setattr(measure, "_policy", policy)
     options = [files.yaml, "--texts", texts, "--policies", "flow", "ffn"]
     assert run(*options, "--out", tmp_path / "out") == 130
     found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
@@ -466,17 +463,17 @@ def test_an_interrupted_report_keeps_what_it_has(files, texts, tmp_path, monkeyp
 
 
 def test_the_experiment(files, texts, tmp_path, monkeypatch, capsys):
-    parts = {"transformer": int8_report_codec.PARTS["transformer"]}
-    for module in (int8_report_codec, int8_report_codec_speed):
+    parts = {"transformer": report_codec.PARTS["transformer"]}
+    for module in (report_codec, codec_speed):
         monkeypatch.setattr(module, "PARTS", parts)
-    monkeypatch.setattr(int8_report_codec_speed, "ROUNDS", 2)
+    monkeypatch.setattr(codec_speed, "ROUNDS", 2)
     out = tmp_path / "out"
     assert run(files.yaml, "--texts", texts, "--codec_experiment", "--out", out) == 0
     found = json.loads((out / "codec.json").read_text(encoding="utf-8"))
     document = (out / "codec.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out == document
     keys = [(q["part"], q["method"]) for q in found["qualities"]]
-    assert keys == [(part, method) for part in parts for method in int8_report_codec.METHODS]
+    assert keys == [(part, method) for part in parts for method in report_codec.METHODS]
     assert [s["part"] for s in found["speeds"]] == ["", "transformer", "transformer"]
     assert all(s["least"] <= s["median"] for s in found["speeds"])
     assert "no pauses" in document and "| unless in pauses |" in document
@@ -499,12 +496,12 @@ def test_plots(files, texts, tmp_path):
 
 def test_without_matplotlib_there_is_no_plot(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    problem = int8_report_tables.plot({"policies": [{}]}, tmp_path / "x.png")
+    problem = tables.plot({"policies": [{}]}, tmp_path / "x.png")
     assert "matplotlib is not installed" in problem and not list(tmp_path.iterdir())
 
 
 def test_nothing_measured_is_said():
-    assert int8_report_tables.document({"policies": [], "layers": []}) == "Nothing was measured."
+    assert tables.document({"policies": [], "layers": []}) == "Nothing was measured."
 
 
 # Mistakes: one line each, before any work where that can be.
@@ -558,7 +555,7 @@ def test_models_that_cannot_be_reported_on(files, tmp_path, capsys):
     capsys.readouterr()
     assert run(tmp_path / "q.safetensors") == 1
     assert "is quantised already; give the float model" in capsys.readouterr().err
-    tts = int8_report_run.ptts_jax.load(files.yaml)
+    tts = measure.ptts_jax.load(files.yaml)
     weights.save_converted(
         tmp_path / "mute.safetensors",
         tts.params,

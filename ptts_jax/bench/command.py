@@ -1,6 +1,6 @@
 """python -m ptts_jax.bench: how fast this is, beside the reference where that is installed.
 
-Flags, files and messages; the measuring is bench_run's, the figures are bench_report's.
+Flags, files and messages; the measuring is measure.py's, the figures are report.py's.
 """
 
 import datetime
@@ -8,7 +8,6 @@ import importlib.util
 import json
 import re
 import shlex
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from ptts_jax import bench_machine, bench_models, bench_report, bench_run
-from ptts_jax.bench_run import Plan, Sample
+from ptts_jax.bench import machine, measure, models, report
+from ptts_jax.bench.measure import Plan, Sample
 from ptts_jax.files import atomic_write
 
 USAGE = """Measure the speed of this machine: python -m ptts_jax.bench [FLAGS]
@@ -26,7 +25,7 @@ Beside pocket-tts if it is installed: the engines take turns, each in a process 
 whose weights are not at hand get random ones, which run as fast. Everything takes about an hour or
 two, one model with --quick some minutes.
 """
-MODELS = ["english", *bench_models.SHORT_NAMES]
+MODELS = ["english", *models.SHORT_NAMES]
 FILLS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 
 
@@ -44,7 +43,7 @@ def _flags() -> flags.FlagValues:
         flags.DEFINE_integer(name, None, help, lower_bound=1, flag_values=values)
 
     items("models", MODELS, "released models (18m, 7m, 2m, 24l for short), or .yaml files")
-    items("configs", list(bench_run.CONFIGS), f"of {', '.join(bench_run.CONFIGS)}")
+    items("configs", list(measure.CONFIGS), f"of {', '.join(measure.CONFIGS)}")
     flags.DEFINE_enum("peer", "auto", ["auto", "none"], "pocket-tts, or nobody", flag_values=values)
     whole("runs", "rounds of everything; 5, or 2 with --quick")
     whole("threads", "cores for each engine; all that there are if not given")
@@ -90,12 +89,12 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
         "label": label,
         "date": now.isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "ptts_jax.bench", *arguments]),
-        "machine": bench_machine.machine(),
-        "versions": bench_machine.versions(),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
         "threads": plan.cores,
         "runs": plan.runs,
         "prompts": plan.prompts,
-        "configs": {name: bench_run.CONFIGS[name] for name in plan.configs},
+        "configs": {name: measure.CONFIGS[name] for name in plan.configs},
         "weights": {},
         "problems": [],
     }
@@ -103,9 +102,9 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
     interrupted = False
     try:
         for name in options.models:
-            subject = bench_models.prepare(name)
+            subject = models.prepare(name)
             run["weights"][subject.name] = "random" if subject.random else "its own"
-            for problem in bench_run.measure(subject, plan, samples.append):
+            for problem in measure.measure(subject, plan, samples.append):
                 run["problems"].append(problem)
                 print(f"warning: {problem}", file=sys.stderr)
             _save(folder, run, samples, earlier)
@@ -113,7 +112,7 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
         interrupted = True
         run["problems"].append("interrupted: this is what had been measured until then")
     print(_save(folder, run, samples, earlier))
-    problem = bench_report.plot(bench_report.summarize(samples), folder / "steps.png")
+    problem = report.plot(report.summarize(samples), folder / "steps.png")
     print(problem or f"plot -> {folder / 'steps.png'}", file=sys.stderr)
     print(f"results -> {folder}", file=sys.stderr)
     return 130 if interrupted else int(bool(run["problems"]))
@@ -130,11 +129,11 @@ def _check(options: flags.FlagValues, label: str, folder: Path) -> None:
         if not named or len(set(named)) < len(named):
             raise ValueError(f"--{flag}: name at least one, and each once")
     for name in options.configs:
-        if name not in bench_run.CONFIGS:
-            known = ", ".join(bench_run.CONFIGS)
+        if name not in measure.CONFIGS:
+            known = ", ".join(measure.CONFIGS)
             raise ValueError(f"--configs: unknown configuration {name!r} (there are {known})")
     for name in options.models:
-        bench_models.check(name)
+        models.check(name)
 
 
 def _earlier(options: flags.FlagValues) -> dict[str, Any] | None:
@@ -145,7 +144,7 @@ def _earlier(options: flags.FlagValues) -> dict[str, Any] | None:
     path = output / label / "results.json"
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        bench_report.compare([], run, run)  # whether it can be read
+        report.compare([], run, run)  # whether it can be read
         return run
     except OSError:
         labels = sorted(path.parent.name for path in output.glob("*/results.json"))
@@ -161,10 +160,10 @@ def _plan(options: flags.FlagValues, audio: Path) -> Plan:
         configs=options.configs,
         peer=options.peer == "auto" and _peer_installed(),
         runs=options.runs or (2 if quick else 5),
-        prompts=bench_models.QUICK_PROMPTS if quick else bench_models.PROMPTS,
+        prompts=models.QUICK_PROMPTS if quick else models.PROMPTS,
         fills=(100, 1000) if quick else FILLS,
         repeats=5 if quick else 20,
-        cores=bench_machine.cores(options.threads),
+        cores=machine.cores(options.threads),
         audio=audio,
     )
 
@@ -180,10 +179,10 @@ def _save(
     folder: Path, run: dict[str, Any], samples: list[Sample], earlier: dict[str, Any] | None
 ) -> str:
     """Write all that is known by now; the table."""
-    rows = bench_report.summarize(samples)
-    parts = [bench_report.heading(run), bench_report.table(rows)]
+    rows = report.summarize(samples)
+    parts = [report.heading(run), report.table(rows)]
     if earlier is not None:
-        parts.append(bench_report.compare(rows, run, earlier))
+        parts.append(report.compare(rows, run, earlier))
     table = "\n\n".join(parts) + "\n"
     results = run | {
         "summary": [asdict(row) for row in rows],
@@ -193,12 +192,3 @@ def _save(
         with atomic_write(folder / name) as beside:
             beside.write_text(content, encoding="utf-8")
     return table
-
-
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt  # `kill` leaves what was measured too
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(main(sys.argv))

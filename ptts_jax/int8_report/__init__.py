@@ -1,0 +1,1 @@
+"""python -m int8 report: what quantising does to a model."""
