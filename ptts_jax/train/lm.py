@@ -1,4 +1,7 @@
-"""python -m ptts_jax.train.lm: the language model, on the latents of a codec that stays as it is."""
+"""python -m ptts_jax.train.lm: the language model, on the latents of a codec that stays as it is.
+
+Its folder holds the tokenizer beside the checkpoint; the checkpoint's meta holds the whole config.
+"""
 
 import dataclasses
 import sys
@@ -32,7 +35,7 @@ from ptts_jax.train import (
     tokens,
 )
 from ptts_jax.train.corpus import open_corpus
-from ptts_jax.train.latents import open_latents
+from ptts_jax.train.latents import encoder_key, open_latents
 from ptts_jax.train.lm_stage import HEADS, OBJECTIVES, Params, Recipe
 from ptts_jax.train.rows import Material
 
@@ -191,9 +194,10 @@ def recipe(options: flags.FlagValues, **others: Any) -> Recipe:
 
 def run(options: flags.FlagValues) -> None:
     out, own = Path(options.out), recipe(options)
-    corpus, kept = open_corpus(options.corpus), open_latents(options.latents)
-    _, mimi, _ = codec.load(Path(options.codec))
-    tokenizer = _tokenizer(out, (clip.text for clip in corpus.select(split="train")))
+    trained, mimi, _ = codec.load(Path(options.codec))
+    open_latents(options.latents).check_codec(trained["encoder"], options.codec)
+    clips = open_corpus(options.corpus).select(split="train")
+    tokenizer = _tokenizer(out, (clip.text for clip in clips))
     c = whole(shape(options, tokenizer), mimi, own)
     source = material_of(options, c, tokenizer, "train", options.joined)
     held = material_of(options, c, tokenizer, "heldout", 0.0)
@@ -205,6 +209,7 @@ def run(options: flags.FlagValues) -> None:
         material.batches(source, parts, own.batch, own.voices, options.seed, own.curriculum),
         lm_validation.validator(c, own, held),
         config=schema.write(c),
+        encoder=encoder_key(trained["encoder"]),
         recipe=dataclasses.asdict(own),
     )
     loop.run(

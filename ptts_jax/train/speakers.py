@@ -21,7 +21,7 @@ from ptts_jax.tts import TTS
 from ptts_jax.voices import Voice
 
 BATCH = 8
-PROMPT_SECONDS = 3.0  # of the training clip that a voice is cloned from
+PROMPT_SECONDS = 1.2  # of the training clip that a voice is cloned from: as long as in training
 PAD_FRAMES = 16  # lengths are rounded up to so many: fewer compilations
 
 

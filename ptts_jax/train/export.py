@@ -1,0 +1,89 @@
+"""python -m ptts_jax.train.export: what the trainers made, as a model that speaks.
+
+Writes one self-contained file and a ready voice of each speaker; `python -m convert` turns the file
+into the reference's layout. The model inside the package is such a folder.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from convert import flatten
+from ptts_jax import voices, weights
+from ptts_jax.config import Config
+from ptts_jax.train import codec, command, lm, speakers
+from ptts_jax.train.corpus import open_corpus
+from ptts_jax.train.latents import encoder_key
+
+USAGE = """Make a model of what was trained:
+python -m ptts_jax.train.export --lm=RUN --codec=RUN --corpus=FOLDER --out=FOLDER [--name=NAME]
+
+--codec is the run whose latents the language model learned, or one that went on from there with
+--decoder_only.
+"""
+
+
+def model(lm_run: Path, codec_run: Path) -> tuple[dict[str, Any], Config, lm.Tokenizer]:
+    """Parameters, config and tokenizer of a language model and a codec that belong together."""
+    own, config, tokenizer, meta = lm.load(lm_run)
+    trained, mimi, _ = codec.load(codec_run)
+    if mimi != config.mimi or encoder_key(trained["encoder"]) != meta["encoder"]:
+        raise ValueError(
+            f"{codec_run}: another encoder than the one {lm_run} was trained with; give that run, "
+            "or one that kept its encoder (--decoder_only)"
+        )
+    halves = {name: trained[name] for name in ("encoder", "decoder")}
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), {"lm": own, "codec": halves})
+    return params, config, tokenizer
+
+
+def write(lm_run: Path, codec_run: Path, corpus: Path, out: Path, name: str) -> list[Path]:
+    """The model and its voices in the folder `out`; the files written."""
+    clips = open_corpus(corpus)
+    params, config, tokenizer = model(lm_run, codec_run)
+    size = sum(leaf.size for leaf in flatten(params).values())
+    print(f"{name}: {size / 1e6:.2f} million parameters", file=sys.stderr)
+    (out / "voices").mkdir(parents=True, exist_ok=True)
+    written = [out / "model.safetensors"]
+    kept = {"name": name, "tokenizer": tokenizer.serialized, "voice_cloning": True}
+    weights.save_converted(written[0], params, config, **kept, compact=True)
+    stored = weights.load_converted(written[0])  # voices are of the weights as they are kept
+    for speaker in clips.speakers:
+        prompt = speakers.prompt(clips, speaker)
+        voice = voices.clone(stored.params, config, _whole_frames(prompt, config.mimi.frame_size))
+        written.append(out / "voices" / f"{speaker}.safetensors")
+        voice.save(written[-1])
+    return written
+
+
+def _whole_frames(wave: np.ndarray, frame: int) -> np.ndarray:
+    return wave[: len(wave) // frame * frame] if len(wave) >= frame else wave
+
+
+def define(values: flags.FlagValues) -> None:
+    text = partial(flags.DEFINE_string, flag_values=values)
+    text("lm", None, "a language model's run", required=True)
+    text("codec", None, "a codec's run", required=True)
+    text("corpus", None, "the corpus, for the voices", required=True)
+    text("out", None, "the folder to write", required=True)
+    text("name", "mine", "the model's name")
+
+
+def run(options: flags.FlagValues) -> None:
+    folders = (Path(options[name].value) for name in ("lm", "codec", "corpus", "out"))
+    written = write(*folders, options.name)
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def main(argv: list[str]) -> int:
+    return command.main(USAGE, define, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
