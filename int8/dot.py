@@ -1,8 +1,8 @@
 """dot(x, w): the one matrix product, for float and quantised weights.
 
 Knows shapes and batching; number formats are qtensor.py's, the two ways to compute xla_dot.py's and
-native_dot.py's. Both ways round activations alike and sum in int32, so they give the same integers;
-float products agree to rounding.
+native_dot.py's. Both ways round activations alike and sum each span in int32, so they give the same
+integers; their weighted float sums agree to rounding.
 """
 
 import functools
@@ -101,8 +101,8 @@ def dot(
     """x [..., in] times the transpose of w [out, in], plus bias [out] -> [..., out].
 
     An array w is a plain product, by the native kernels where they are faster. A QTensor quantises
-    each row of x too, by its largest magnitude; a row with an infinity or NaN gives NaN in that row
-    alone. `backend` overrides set_backend for QTensors.
+    x too: each row in spans of columns (a group's, or SPAN) by their largest magnitude; a row with
+    an infinity or NaN gives NaN in that row alone. `backend` overrides set_backend for QTensors.
     """
     if not isinstance(w, QTensor):
         rows = math.prod(x.shape[:-1])

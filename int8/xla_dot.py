@@ -1,23 +1,31 @@
 """The quantised product in plain XLA: for machines without a compiler, and for other devices.
 
-The form is what XLA:CPU runs best. A signed 8-bit dot_general reaches its packed int8 kernels only
-from two rows on (for one row it widens the weights to 32 bits at every call, twenty times slower),
-so a single row gets a row of zeros beside it.
+The forms are what XLA:CPU runs best. A signed 8-bit dot_general reaches its packed int8 kernels
+only from two rows on (for one row it widens the weights to 32 bits at every call, twenty times
+slower), so a single row becomes a row for each span of columns, zero elsewhere: no weight is
+copied. Several rows go span by span; a product batched over the spans would transpose the weights.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from int8.qtensor import QTensor, halves, quantize_rows
+from int8.qtensor import SPAN, QTensor, halves, quantize_rows
 
 
-def quantize_activations(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Per row: int8 values and scale. A row with an infinity or NaN gets zeros and a NaN scale."""
+def quantize_activations(x: jax.Array, span: int = SPAN) -> tuple[jax.Array, jax.Array]:
+    """int8 values [rows, in], and a scale for each row and span of columns [rows, spans].
+
+    A span with an infinity or NaN gets zeros and a NaN scale: its row's products are all NaN.
+    """
+    rows, size = x.shape
+    span = min(span, size)
+    spans = -(-size // span)
+    x = jnp.pad(x, ((0, 0), (0, spans * span - size))).reshape(rows, spans, span)
     q, scale = quantize_rows(x, 127)
     finite = jnp.isfinite(jnp.max(jnp.abs(x), axis=-1))
-    q = jnp.where(finite[:, None], q, 0.0).astype(jnp.int8)
-    return q, jnp.where(finite, scale, jnp.nan)
+    q = jnp.where(finite[..., None], q, 0.0).astype(jnp.int8)
+    return q.reshape(rows, spans * span)[:, :size], jnp.where(finite, scale, jnp.nan)
 
 
 def _integer_dot(q: jax.Array, w: jax.Array) -> jax.Array:
@@ -31,23 +39,39 @@ def _group_dot(q: jax.Array, w: jax.Array, groups: int) -> jax.Array:
     return lax.dot_general(w, q, dims, preferred_element_type=jnp.int32)  # [groups, out, rows]
 
 
+def _channel_dot(parts: list[tuple[jax.Array, jax.Array]], span: int, x_scale: jax.Array):
+    """The sum over spans of exact products times their scales; each part holds `span` columns of
+    every span. -> [rows, out]"""
+    rows, spans = x_scale.shape
+    if rows == 1:
+        row = jnp.arange(max(spans, 2))[:, None]
+        own = lambda q: jnp.where(jnp.arange(q.shape[1]) // span == row, q, jnp.int8(0))  # noqa: E731
+        acc = sum(_integer_dot(own(q), w) for q, w in parts)[:spans]
+        return jnp.sum(acc.astype(jnp.float32) * x_scale.T, axis=0, keepdims=True)
+    y = 0.0
+    for s in range(spans):
+        at = slice(s * span, (s + 1) * span)
+        acc = sum(_integer_dot(q[:, at], w[:, at]) for q, w in parts)
+        y += acc.astype(jnp.float32) * x_scale[:, s : s + 1]
+    return y
+
+
 def dot(x: jax.Array, w: QTensor, bias: jax.Array | None) -> jax.Array:
     """x [rows, in] float32 by w [out, in] -> [rows, out] float32."""
     rows = x.shape[0]
-    q, x_scale = quantize_activations(x)
-    if rows == 1:
-        q = jnp.concatenate([q, jnp.zeros_like(q)])
+    q, x_scale = quantize_activations(x, w.group_size or SPAN)
     if w.bits == 8:
         parts = [(q, w.qvalue)]
     else:  # sums do not care for the order of columns: no need to weave the halves together
         even, odd = halves(w.qvalue)
         parts = [(q[:, 0::2], even), (q[:, 1::2], odd)]
     if w.group_size is None:
-        acc = sum(_integer_dot(qp, wp) for qp, wp in parts)[:rows]
-        y = acc.astype(jnp.float32) * (x_scale[:, None] * w.scale)
+        y = _channel_dot(parts, SPAN * w.bits // 8, x_scale) * w.scale
     else:
+        if rows == 1:
+            parts = [(jnp.concatenate([qp, jnp.zeros_like(qp)]), wp) for qp, wp in parts]
         groups = w.scale.shape[-1]
         acc = sum(_group_dot(qp, wp, groups) for qp, wp in parts)[..., :rows]
-        total = jnp.einsum("gor,og->ro", acc.astype(jnp.float32), w.scale, precision="highest")
-        y = total * x_scale[:, None]
+        weighted = acc.astype(jnp.float32) * x_scale.T[:, None]
+        y = jnp.einsum("gor,og->ro", weighted, w.scale, precision="highest")
     return y if bias is None else y + bias

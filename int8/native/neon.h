@@ -18,11 +18,26 @@
 
 namespace int8k::neon {
 
+struct Float {
+  using V = float __attribute__((vector_size(16)));
+  static constexpr int64_t kLanes = 4;
+
+  static INT8_INLINE V set1(float x) { return V(vdupq_n_f32(x)); }
+  static INT8_INLINE V fma(V a, V b, V c) {
+    return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
+  }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const float32x4_t ab = vpaddq_f32(float32x4_t(a), float32x4_t(b));
+    vst1q_f32(out, vpaddq_f32(ab, vpaddq_f32(float32x4_t(c), float32x4_t(d))));
+  }
+};
+
 struct Vec {
   using X = int8_t;
   using W = int8x16x2_t;
   using XV = int8x16x2_t;
   using Acc = int32x4_t;
+  using Floats = Float;
   static constexpr int64_t kStep = 32, kLanes = 4;
   static constexpr int kOffset8 = 0, kOffset4 = 0;
   static constexpr int kRows = 4;
@@ -46,26 +61,10 @@ struct Vec {
     return vdotq_s32(vdotq_s32(a, w.val[0], x.val[0]), w.val[1], x.val[1]);
   }
   static INT8_INLINE Acc add(Acc a, Acc b) { return vaddq_s32(a, b); }
-  static INT8_INLINE void sum4(Acc a, Acc b, Acc c, Acc d, int32_t* out) {
-    vst1q_s32(out, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
-  }
+  static INT8_INLINE Floats::V floats(Acc a) { return Floats::V(vcvtq_f32_s32(a)); }
 };
 using Vec8 = Vec;
 using VecG = Vec;
-
-struct Float {
-  using V = float __attribute__((vector_size(16)));
-  static constexpr int64_t kLanes = 4;
-
-  static INT8_INLINE V set1(float x) { return V(vdupq_n_f32(x)); }
-  static INT8_INLINE V fma(V a, V b, V c) {
-    return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
-  }
-  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
-    const float32x4_t ab = vpaddq_f32(float32x4_t(a), float32x4_t(b));
-    vst1q_f32(out, vpaddq_f32(ab, vpaddq_f32(float32x4_t(c), float32x4_t(d))));
-  }
-};
 
 #include "gemm.inc"
 #include "attention.inc"

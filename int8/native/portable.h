@@ -6,7 +6,7 @@
 //               signed); the accumulators start from what undoes it
 //   kRows       register tile: rows of x by 4 rows of w
 //   load8       int8 weights; load4 packed ones, 16 even columns before 16 odd ones
-//   sum4        the totals of four accumulators, in order
+//   Floats      as many floats as an accumulator has lanes, see attention.inc; floats(acc) converts
 #pragma once
 
 #include "attention.h"
@@ -34,6 +34,18 @@ INT8_INLINE Ints pairs(Shorts s) {
   return ((v << 16) >> 16) + (v >> 16);
 }
 
+struct Float {
+  using V = float __attribute__((vector_size(16)));
+  static constexpr int64_t kLanes = 4;
+
+  static INT8_INLINE V set1(float x) { return V{x, x, x, x}; }
+  static INT8_INLINE V fma(V a, V b, V c) { return a * b + c; }
+  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
+    const V s[4] = {a, b, c, d};
+    for (int j = 0; j < 4; ++j) out[j] = (s[j][0] + s[j][2]) + (s[j][1] + s[j][3]);
+  }
+};
+
 struct Vec {
   using X = int16_t;
   struct W {
@@ -41,6 +53,7 @@ struct Vec {
   };
   using XV = W;
   using Acc = Ints;
+  using Floats = Float;
   static constexpr int64_t kStep = 32, kLanes = 4;
   static constexpr int kOffset8 = 0, kOffset4 = 0;
   static constexpr int kRows = 2;
@@ -68,25 +81,10 @@ struct Vec {
     return a + pairs(even) + pairs(w.v[2] * x.v[2] + w.v[3] * x.v[3]);
   }
   static INT8_INLINE Acc add(Acc a, Acc b) { return a + b; }
-  static INT8_INLINE void sum4(Acc a, Acc b, Acc c, Acc d, int32_t* out) {
-    const Acc s[4] = {a, b, c, d};
-    for (int j = 0; j < 4; ++j) out[j] = s[j][0] + s[j][1] + s[j][2] + s[j][3];
-  }
+  static INT8_INLINE Floats::V floats(Acc a) { return __builtin_convertvector(a, Floats::V); }
 };
 using Vec8 = Vec;  // 8 bits, one scale per channel
 using VecG = Vec;  // everything else: steps of 32, so that a group is whole steps
-
-struct Float {
-  using V = float __attribute__((vector_size(16)));
-  static constexpr int64_t kLanes = 4;
-
-  static INT8_INLINE V set1(float x) { return V{x, x, x, x}; }
-  static INT8_INLINE V fma(V a, V b, V c) { return a * b + c; }
-  static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
-    const V s[4] = {a, b, c, d};
-    for (int j = 0; j < 4; ++j) out[j] = (s[j][0] + s[j][2]) + (s[j][1] + s[j][3]);
-  }
-};
 
 #include "gemm.inc"
 #include "attention.inc"

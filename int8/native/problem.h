@@ -13,6 +13,9 @@
 
 namespace int8k {
 
+// Columns of x that share a scale, where w has no groups: SPAN of qtensor.py.
+constexpr int64_t kSpan = 256;
+
 // y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], with w held as 8 or 4 bits.
 struct Problem {
   const float* x;      // [rows, in]
@@ -24,6 +27,9 @@ struct Problem {
   int64_t bits;   // 8 or 4
   int64_t group;  // 32, 64, 128, or 0: one scale per output channel
   const Workers* workers = nullptr;  // who may help; null: nobody
+
+  constexpr int64_t span() const { return group ? group : kSpan; }
+  constexpr int64_t spans() const { return (in + span() - 1) / span(); }
 };
 
 constexpr bool valid(const Problem& p) {
@@ -45,18 +51,19 @@ struct FloatProblem {
   const Workers* workers = nullptr;
 };
 
-// Activations of a block of rows, quantised: q * scale ~ x. Rows are padded with zeros to whole
+// Activations of a block of rows, quantised, with a scale per span: q * scale ~ x. Rows are padded with zeros to whole
 // vectors, plus a cache line so that rows of a power of two do not all land in the same cache sets.
 template <class X>
 struct Rows {
   X* q;             // [rows, stride]
-  int32_t* offset;  // [rows, offset_stride]: what the accumulators of each group start from
-  float* scale;     // [rows]
-  int64_t stride, offset_stride;
+  int32_t* offset;  // [rows, spans, lanes]: what the accumulators of each span start from
+  float* scale;     // [rows, spans]
+  int64_t stride, spans;
 };
 
 // Grow-only memory of one thread: calls from several threads never share it.
-inline uint8_t* scratch(size_t bytes) {
+template <int WHICH = 0>
+uint8_t* scratch(size_t bytes) {
   thread_local std::vector<uint8_t> buffer;
   if (buffer.size() < bytes + 64) buffer.resize(bytes + 64);
   const uintptr_t start = reinterpret_cast<uintptr_t>(buffer.data());
