@@ -168,3 +168,11 @@ def test_a_plan_takes_from_every_source(monkeypatch, dictionary):
     assert sum(text in prose for text in texts) == 22
     assert sum({"far", "away", "mat"} <= set(recipe.plain(t).split()) for t in texts) >= 5
     assert len(set(map(recipe.plain, texts))) == 100
+
+
+def test_a_held_out_sentence_in_an_installed_text_is_left_out(no_texts, monkeypatch):
+    held = [text.upper() for text in heldout.SENTENCES]
+    monkeypatch.setattr(sentences, "fortunes", lambda: [*held, "This one is fine."])
+    texts = [i.text for i in recipe.plan(["one"], 400, seed=0) if i.split == "train"]
+    assert "This one is fine." in texts
+    assert not set(texts) & set(held)
