@@ -87,7 +87,7 @@ def test_activations_are_rounded_alike_bit_for_bit():
 
 @pytest.mark.parametrize(("bits", "group"), FORMATS)
 def test_every_instruction_set_is_exact_but_for_float_sums(bits, group):
-    sizes = (128, 384) if group else (2, 62, 130, 256, 600, 1024)
+    sizes = (128, 384) if group else (2, 62, 600, 1024)
     for rows, size in ((r, s) for s in sizes for r in (1, 3, 65)):
         x, w, bias = _case(rows, rows, size, 9, bits, group)
         want = _exact(x, w, bias)
