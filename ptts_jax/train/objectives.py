@@ -163,21 +163,22 @@ def drifting(
 def drift_field(made: Array, data: Array, tau: Array) -> Array:
     """Where each of the outputs [G, M, D] of a frame is pulled, given its datum [M, D]."""
     copies = made.shape[0]
-    points = jnp.concatenate([data[None], made]).swapaxes(0, 1)  # [M, 1 + G, D]
+    points = jnp.moveaxis(jnp.concatenate([data[None], made]), 0, -2)  # [M, 1 + G, D]
+    own = points[..., 1:, :]  # [M, G, D]
     squares = jnp.sum(jnp.square(points), axis=-1)  # [M, 1 + G]
-    products = jnp.einsum("mid,mjd->mij", points[:, 1:], points)
-    squared = squares[:, 1:, None] + squares[:, None] - 2 * products
+    products = jnp.einsum("...id,...jd->...ij", own, points)
+    squared = squares[..., 1:, None] + squares[..., None, :] - 2 * products
     distance = jnp.sqrt(jnp.maximum(squared, 1e-12))  # [M, G, 1 + G]
-    distance /= distance.mean(axis=(1, 2), keepdims=True)
+    distance /= distance.mean(axis=(-2, -1), keepdims=True)
     itself = jnp.eye(copies, 1 + copies, k=1)
     logits = -(distance + 100.0 * itself) / tau
-    both = jax.nn.softmax(logits, axis=2) * jax.nn.softmax(logits, axis=1)
+    both = jax.nn.softmax(logits, axis=-1) * jax.nn.softmax(logits, axis=-2)
     affinity = jnp.sqrt(jnp.maximum(both, 1e-6))  # [M, G, 1 + G]
     near, others = affinity[..., :1], affinity[..., 1:]
     # Attraction and repulsion weigh alike, so that the mean of them all is no place of rest.
-    pull = near * others.sum(axis=-1, keepdims=True) * data[:, None]
-    push = jnp.einsum("mij,mjd->mid", others * near, points[:, 1:])
-    return (pull - push).swapaxes(0, 1)  # [G, M, D]
+    pull = near * others.sum(axis=-1, keepdims=True) * data[..., None, :]
+    push = jnp.einsum("...ij,...jd->...id", others * near, own)
+    return jnp.moveaxis(pull - push, -2, 0)  # [G, M, D]
 
 
 def drifting_tau(progress: Array) -> Array:

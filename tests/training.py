@@ -1,0 +1,84 @@
+"""A tiny corpus with latents, as the trainers of the language model take them."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from ptts_jax import config
+from ptts_jax.train import material, rows, tokens
+from ptts_jax.train.corpus import Clip
+from tests import tiny
+
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "my",
+    "dog",
+    "ran",
+    "to",
+    "two",
+    "big",
+    "red",
+    "trees",
+    "in",
+    "rain",
+]
+
+
+@functools.cache
+def clips(count: int = 24, seed: int = 0) -> tuple[Clip, ...]:
+    """Sentences of two speakers; a frame is 96 samples."""
+    rng, found, start = np.random.default_rng(seed), [], 0
+    for i in range(count):
+        said = " ".join(rng.choice(WORDS, rng.integers(2, 6)))
+        length = 96 * (len(said) // 2 + 2)
+        split = "heldout" if i % 6 == 5 else "train"
+        found.append(Clip(said.capitalize() + ".", "ab"[i % 2], start, length, split))
+        start += length
+    return tuple(found)
+
+
+@functools.cache
+def tokenizer():
+    return tokens.train(c.text for c in clips())
+
+
+@functools.cache
+def small(kind: str = "lsd") -> config.Config:
+    """A model of the tiny codec's latents that reads characters."""
+    flow_lm = dataclasses.replace(
+        tiny.PLAIN.flow_lm,
+        flow=config.FlowConfig(dim=16, depth=1, type=kind),
+        lookup_table=config.LookupTable(
+            dim=32, n_bins=tokenizer().n_bins, tokenizer="sentencepiece", tokenizer_path="none"
+        ),
+    )
+    return dataclasses.replace(tiny.PLAIN, flow_lm=flow_lm)
+
+
+def latents(some: tuple[Clip, ...], width: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, starts): each frame tells of the character that is being said."""
+    rng = np.random.default_rng(1)
+    sounds = 2 * rng.normal(size=(128, width)) + 0.5
+    parts = []
+    for clip in some:
+        count = clip.length // 96
+        at = np.minimum(np.arange(count) * 2, len(clip.text) - 1)
+        voice = 0.3 if clip.speaker == "a" else -0.3
+        parts.append(sounds[[ord(clip.text[i].lower()) % 128 for i in at]] + voice)
+    starts = np.cumsum([0, *(len(p) for p in parts)])
+    return np.concatenate(parts).astype(np.float32), starts
+
+
+@functools.cache
+def source(joined: float = 0.0) -> rows.Material:
+    frames, starts = latents(clips())
+    mean, std = frames.mean(0), frames.std(0)
+    rules = config.TextRules()
+    return material.material(clips(), frames, starts, mean, std, tokenizer(), rules, joined=joined)
