@@ -1,33 +1,43 @@
 """python -m ptts_jax.train.codec: the causal VAE, waveform to latents and back.
 
 First both halves together; then, with --decoder_only, the decoder alone on latents that stay as
-they are, so that a language model can be trained on them meanwhile.
+they are, so that a language model can be trained on them meanwhile. Flags and files; the training
+itself is codec_stage's.
 """
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 from jax import Array
 
-from ptts_jax import codec, config, schema
+from ptts_jax import config
 from ptts_jax.config import CodecTransformerConfig, MimiConfig, QuantizerConfig, SEANetConfig
-from ptts_jax.train import checkpoint, command, crops, forward, loop, optim, spectra
+from ptts_jax.train import (
+    codec_stage,
+    command,
+    crops,
+    discriminator,
+    forward,
+    latents,
+    loop,
+    spectra,
+)
+from ptts_jax.train.codec_stage import Params, Recipe, load
 from ptts_jax.train.corpus import Corpus, open_corpus
 from ptts_jax.train.crops import Crop
 
 USAGE = """Train a codec: python -m ptts_jax.train.codec --corpus=FOLDER --out=FOLDER [FLAGS]
 
 The same command goes on from the last checkpoint. --decoder_only --start=RUN --latents=FOLDER keeps
-RUN's encoder and trains the decoder on the latents that it gave.
+RUN's encoder and trains the decoder on the latents that it gave. --adversarial=1 is for machines
+with an accelerator.
 """
-WEIGHTS = {"log": 1.0, "linear": 1.0, "mel": 2.0, "wave": 2.0, "kl": 0.005}
 
 _SEANET = SEANetConfig(
     dimension=128,
@@ -63,130 +73,22 @@ SMALL = MimiConfig(
     inner_dim=32,
     outer_dim=128,
     decoder_seanet=_SEANET,
-    decoder_transformer=CodecTransformerConfig(
-        **{**vars(_TRANSFORMER), "num_layers": 4},
-    ),
+    decoder_transformer=replace(_TRANSFORMER, num_layers=4),
 )
 
-Params = dict[str, Any]
 
-
-def init(key: Array, c: MimiConfig) -> Params:
-    """Fresh parameters of both halves, and the posterior's log-variance per dimension."""
-    keys = jax.random.split(key)
-    wave, latents = jnp.zeros((1, c.frame_size)), jnp.zeros((1, 1, c.latent_dim))
-    encoder = codec.Encoder(c).init(keys[0], wave, codec.encoder_state(c, 1))
-    decoder = codec.Decoder(c).init(keys[1], latents, codec.decoder_state(c, 1))
-    return {
-        "encoder": encoder["params"],
-        "decoder": decoder["params"],
-        "log_variance": jnp.full((c.latent_dim,), -3.0),
-    }
-
-
-def kl(mean: Array, log_variance: Array) -> Array:
-    """To the standard normal, summed over the dimensions of a frame, mean over frames."""
-    parts = jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance
-    return 0.5 * jnp.mean(jnp.sum(parts, axis=-1))
-
-
-def sampled(mean: Array, log_variance: Array, key: Array) -> Array:
-    noise = jax.random.normal(key, mean.shape)
-    return mean + jnp.exp(0.5 * log_variance) * noise
-
-
-def reconstruction(wave: Array, target: Array, rate: int) -> dict[str, Array]:
-    """Every distance between what was decoded and what it should be, unweighted."""
-    found = spectra.distances(wave, target, rate)
-    return found | {"wave": jnp.mean(jnp.abs(wave - target))}
-
-
-def weighted(parts: dict[str, Array]) -> Array:
-    return sum(WEIGHTS[name] * value for name, value in parts.items())
-
-
-def losses(params: Params, c: MimiConfig, batch: Any, key: Array, half: bool) -> dict[str, Array]:
-    """Of both halves on {"wave": [B, T]}."""
-    mean = forward.encode(params["encoder"], c, batch["wave"], half)
-    z = sampled(mean, params["log_variance"], key)
-    wave = forward.decode(params["decoder"], c, z, half)
-    parts = reconstruction(wave, batch["wave"], c.sample_rate)
-    return parts | {"kl": kl(mean, params["log_variance"])}
-
-
-def decoder_losses(
-    params: Params, c: MimiConfig, batch: Any, key: Array, half: bool
-) -> dict[str, Array]:
-    """Of the decoder alone on {"wave": [B, T], "latents": [B, T', D]}."""
-    fixed = jax.lax.stop_gradient(params["log_variance"])
-    wave = forward.decode(params["decoder"], c, sampled(batch["latents"], fixed, key), half)
-    return reconstruction(wave, batch["wave"], c.sample_rate)
-
-
-def stage(
-    c: MimiConfig,
-    batch: Any,
-    *,
-    steps: int,
-    rate: float,
-    warmup: int = 200,
-    half: bool = False,
-    ema: float = 0.998,
-    start: Params | None = None,
-    validate: Any = None,
-) -> loop.Stage:
-    """Both halves from scratch, or, from the parameters `start`, the decoder alone."""
-    objective = losses if start is None else decoder_losses
-    trained = ("encoder", "decoder", "log_variance") if start is None else ("decoder",)
-    tx = optim.adamw(optim.schedule(rate, steps, warmup), betas=(0.8, 0.99))
-
-    def begin(key: Array) -> loop.State:
-        params = init(key, c) if start is None else jax.tree.map(jnp.asarray, start)
-        moving = {name: params[name] for name in trained}
-        return {"params": params, "ema": params, "opt": tx.init(moving)}
-
-    def update(state: loop.State, batch: Any, key: Array, step: Array) -> tuple:
-        fixed = {name: p for name, p in state["params"].items() if name not in trained}
-        moving = {name: state["params"][name] for name in trained}
-
-        def total(moving: Params) -> tuple[Array, dict[str, Array]]:
-            parts = objective({**fixed, **moving}, c, batch, key, half)
-            return weighted(parts), parts
-
-        (loss, parts), grads = jax.value_and_grad(total, has_aux=True)(moving)
-        updates, opt = tx.update(grads, state["opt"], moving)
-        moving = optax.apply_updates(moving, updates)
-        mean = {name: state["ema"][name] for name in trained}
-        mean = optim.average(mean, moving, step, ema)
-        params = {**fixed, **moving}
-        figures = {"loss": loss, **parts}
-        return {"params": params, "ema": {**fixed, **mean}, "opt": opt}, figures
-
-    meta = {"mimi": schema.write(c)}
-    return loop.Stage("codec", begin, update, batch, validate, meta)
-
-
-def load(out: Path) -> tuple[Params, MimiConfig, int]:
-    """(averaged parameters, config, step) of a run's checkpoint."""
-    state, step, meta = checkpoint.load(out)
-    if "mimi" not in meta:
-        raise ValueError(f"{out}: not the run of a codec; give the folder of one")
-    problems: list[str] = []
-    c = schema.read(MimiConfig, meta["mimi"], "mimi", problems)
-    if problems:
-        raise ValueError(f"{out}: {problems[0]}")
-    return state["ema"], c, step
-
-
-def validator(corpus: Corpus, c: MimiConfig, crop: Crop) -> Any:
+def validator(
+    corpus: Corpus, c: MimiConfig, recipe: Recipe, crop: Crop
+) -> Callable[[loop.State, int], dict[str, float]]:
     """The averaged parameters' losses on crops of held-out clips, without noise."""
     waves = crops.batches(corpus, corpus.select(split="heldout"), crop, seed=0)
 
     @jax.jit
     def figures(params: Params, wave: Array) -> dict[str, Array]:
         decoded = forward.decode(params["decoder"], c, forward.encode(params["encoder"], c, wave))
-        parts = reconstruction(decoded, wave, c.sample_rate)
-        return {"heldout": weighted(parts), **{f"heldout_{k}": v for k, v in parts.items()}}
+        parts = codec_stage.reconstruction(decoded, wave, c.sample_rate, recipe.scales)
+        total = codec_stage.weighted(parts, recipe.weights)
+        return {"heldout": total, **{f"heldout_{name}": v for name, v in parts.items()}}
 
     def validate(state: loop.State, step: int) -> dict[str, float]:
         del step
@@ -199,74 +101,101 @@ def validator(corpus: Corpus, c: MimiConfig, crop: Crop) -> Any:
 def define(values: flags.FlagValues) -> None:
     text = partial(flags.DEFINE_string, flag_values=values)
     whole = partial(flags.DEFINE_integer, flag_values=values)
-    number = partial(flags.DEFINE_float, flag_values=values)
+    number = partial(flags.DEFINE_float, flag_values=values, lower_bound=0)
+    switch = partial(flags.DEFINE_bool, flag_values=values)
     text("corpus", None, "the corpus to train on", required=True)
     text("out", None, "the folder of this run", required=True)
     text("config", None, "a YAML file, or a released model's name: its codec's shape; else small")
     whole("steps", 6000, "steps in all", lower_bound=1)
     whole("seed", 0, "of everything random")
     whole("batch", 8, "crops in a batch", lower_bound=1)
-    whole("frames", 16, "latent frames in a crop", lower_bound=4)
-    number("rate", 1e-3, "the highest learning rate", lower_bound=0)
-    number("save_minutes", 5, "between checkpoints", lower_bound=0)
-    flags.DEFINE_bool("bf16", False, "products of bfloat16 inputs", flag_values=values)
-    flags.DEFINE_bool("decoder_only", False, "keep --start's encoder", flag_values=values)
-    text("start", None, "a codec's run to start from, for --decoder_only")
-    text("latents", None, "its latents of the corpus, for --decoder_only")
-    flags.DEFINE_bool("quiet", False, "no progress", flag_values=values)
-
-
-def _config(name: str | None) -> MimiConfig:
-    if name is None:
-        return SMALL
-    if name.endswith((".yaml", ".yml")):
-        return config.parse(Path(name).read_text(), name).mimi
-    return config.get(name).mimi
-
-
-def check_rate(corpus: Corpus, c: MimiConfig) -> None:
-    if corpus.sample_rate != c.sample_rate:
-        rates = f"{corpus.sample_rate} Hz, the codec {c.sample_rate} Hz"
-        raise ValueError(f"{corpus.path}: the corpus has {rates}; make one at its rate")
+    whole("frames", 16, "latent frames in a crop", lower_bound=1)
+    number("rate", 1e-3, "the highest learning rate")
+    number("kl", 0.002, "weight of the divergence, per nat of a frame")
+    switch("energy", False, "the energy distance of two random decodes, which does not blur")
+    number("adversarial", 0, "weight of the discriminator; with it come its features")
+    number("features", 2, "weight of these features")
+    number("distill", 0, "weight of a teacher's features, 25 or so")
+    text("teacher", None, "the teacher's features of the corpus, kept as latents are")
+    text("start", None, "a codec's run to start from")
+    switch("decoder_only", False, "keep the encoder of --start")
+    text("latents", None, "the latents that --start gave, for --decoder_only")
+    switch("bf16", False, "products of bfloat16 inputs")
+    number("save_minutes", 5, "between checkpoints")
+    switch("quiet", False, "no progress")
 
 
 def run(options: flags.FlagValues) -> None:
-    corpus = open_corpus(options.corpus)
-    start = None
-    if options.decoder_only:
-        if not options.start or not options.latents:
-            raise ValueError("--decoder_only needs --start and --latents")
+    _check(options)
+    corpus, c, start = open_corpus(options.corpus), _config(options.config), None
+    if options.start:
         start, c, _ = load(Path(options.start))
-    else:
-        c = _config(options.config)
-    check_rate(corpus, c)
-    clips = corpus.select(split="train")
+    crops.check_rate(corpus, c.sample_rate)
     crop = Crop(options.batch, options.frames * c.frame_size)
-    if start is None:
-        batch = crops.batches(corpus, clips, crop, options.seed)
-    else:
-        from ptts_jax.train.latents import open_latents
+    windows = (*spectra.SCALES, *(discriminator.SIZES if options.adversarial else ()))
+    if crop.samples < max(windows):
+        least = -(-max(windows) // c.frame_size)
+        raise ValueError(f"--frames={options.frames}: too short, take {least} or more")
 
-        kept = open_latents(options.latents)
-        kept.check_codec(start["encoder"], options.start)
-        batch = crops.frame_batches(corpus, clips, kept.of, crop, c.frame_size, options.seed)
-    made = stage(
-        c,
-        batch,
+    batch, width = _batches(options, corpus, c, crop, start)
+    recipe = Recipe(
         steps=options.steps,
         rate=options.rate,
+        kl=options.kl,
         half=options.bf16,
-        start=start,
-        validate=validator(corpus, c, crop),
+        decoder_only=options.decoder_only,
+        energy=options.energy,
+        distill=options.distill,
+        teacher_width=width,
+        adversarial=options.adversarial,
+        features=options.features,
     )
+    validate = validator(corpus, c, recipe, crop)
     loop.run(
-        made,
+        codec_stage.stage(c, recipe, batch, start=start, validate=validate),
         out=Path(options.out),
         steps=options.steps,
         seed=options.seed,
         save_minutes=options.save_minutes,
         quiet=options.quiet,
     )
+
+
+def _check(options: flags.FlagValues) -> None:
+    if options.decoder_only and not (options.start and options.latents):
+        raise ValueError("--decoder_only: give --start (a run) and --latents (those it gave)")
+    if options.latents and not options.decoder_only:
+        raise ValueError("--latents: for --decoder_only alone; both halves make their own")
+    if bool(options.distill) != bool(options.teacher):
+        raise ValueError("--distill and --teacher go together: give both or neither")
+    if options.distill and options.decoder_only:
+        raise ValueError("--distill: teaches the encoder, which --decoder_only keeps as it is")
+    if options.start and options.config:
+        raise ValueError("--config: --start has its own shape; give one of them")
+
+
+def _config(name: str | None) -> MimiConfig:
+    if name is None:
+        return SMALL
+    if name.endswith((".yaml", ".yml")):
+        return config.parse(Path(name).read_text(encoding="utf-8"), name).mimi
+    return config.get(name).mimi
+
+
+def _batches(
+    options: flags.FlagValues, corpus: Corpus, c: MimiConfig, crop: Crop, start: Params | None
+) -> tuple[Callable[[int], crops.Batch], int]:
+    """The batches, and the width of a teacher's features in them."""
+    clips = corpus.select(split="train")
+    if not (options.latents or options.teacher):
+        return crops.batches(corpus, clips, crop, options.seed), 0
+    kept = latents.open_latents(options.latents or options.teacher)
+    kept.check_corpus(corpus)
+    if options.latents:
+        kept.check_codec(start["encoder"], options.start)
+    beside = {"latents" if options.latents else "features": kept.of}
+    made = crops.frame_batches(corpus, clips, beside, crop, c.frame_size, options.seed)
+    return made, kept.frames.shape[1]
 
 
 def main(argv: list[str]) -> int:

@@ -19,7 +19,7 @@ from absl import flags
 from convert import flatten
 from ptts_jax.config import MimiConfig
 from ptts_jax.files import atomic_write
-from ptts_jax.train import codec, command, crops, forward
+from ptts_jax.train import codec_stage, command, crops, forward
 from ptts_jax.train.corpus import Clip, Corpus, open_corpus
 
 USAGE = "Encode a corpus: python -m ptts_jax.train.latents --corpus=FOLDER --codec=RUN --out=FOLDER"
@@ -59,7 +59,9 @@ def encoder_key(encoder: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def encode(params: codec.Params, c: MimiConfig, corpus: Corpus, path: Path, quiet: bool) -> Latents:
+def encode(
+    params: codec_stage.Params, c: MimiConfig, corpus: Corpus, path: Path, quiet: bool
+) -> Latents:
     """Encode all clips of a corpus into a folder."""
     clips = corpus.clips
     counts = np.array([-(-clip.length // c.frame_size) for clip in clips])
@@ -144,9 +146,9 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(options: flags.FlagValues) -> None:
-    params, c, step = codec.load(Path(options.codec))
+    params, c, step = codec_stage.load(Path(options.codec))
     corpus = open_corpus(options.corpus)
-    codec.check_rate(corpus, c)
+    crops.check_rate(corpus, c.sample_rate)
     made = encode(params, c, corpus, Path(options.out), options.quiet)
     if not options.quiet:
         count, spread = len(made.frames), f"{made.std.min():.3g} to {made.std.max():.3g}"
