@@ -56,10 +56,12 @@ def test_eos_is_true_from_a_few_frames_before_the_end():
     np.testing.assert_allclose(got, total / slots, rtol=1e-5)
 
 
-def lsd(params, key=jax.random.key(0), copies=4, valid=ALL, precision=(0.0, 0.0)):
+def lsd(params, seed=0, copies=4, valid=ALL, precision=(0.0, 0.0)):
     config = FlowConfig(dim=8, depth=1)
     precision = jnp.array(precision)
-    return objectives.lsd(key, params, config, COND, DATA, valid, precision, copies)
+    return objectives.lsd(
+        jax.random.key(seed), params, config, COND, DATA, valid, precision, copies
+    )
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4, 8])
@@ -79,7 +81,7 @@ def test_lsd_of_a_formula_with_a_known_slope(network):
 
     network(u)
     a, key = 0.7, jax.random.key(5)
-    loss, figures = lsd({"a": a}, key, 4, SOME, (0.3, -0.2))
+    loss, figures = lsd({"a": a}, 5, 4, SOME, (0.3, -0.2))
     data, z, valid = np.asarray(DATA), np.asarray(COND), np.asarray(SOME)
     keys = jax.random.split(key, 4)
     noise = np.asarray(jax.random.normal(keys[0], (4, *data.shape)))
@@ -185,9 +187,10 @@ def test_drifting_tau_falls_from_far_to_near():
     np.testing.assert_allclose(taus, [10, np.sqrt(0.5), 0.05, 0.05], rtol=1e-4)
 
 
-def circle(params, precision=jnp.zeros(consistency.FEATURES), share=1.0, key=jax.random.key(0)):
+def circle(params, precision=(0.0,) * consistency.FEATURES, share=1.0, seed=0):
     config = FlowConfig(dim=8, depth=1, type="flow_matching")
-    return consistency.loss(key, params, config, COND, DATA, SOME, precision, share, 4)
+    key = jax.random.key(seed)
+    return consistency.loss(key, params, config, COND, DATA, SOME, jnp.array(precision), share, 4)
 
 
 def test_consistency_is_zero_for_the_exact_field(network):
@@ -202,8 +205,8 @@ def test_consistency_of_a_formula_with_a_known_slope(network):
     """F = a x sin t: dF/dt = a v sin t + a x cos t along the path, v its velocity."""
     network(lambda params, z, x, t: params * x * jnp.sin(t))
     a, share, key = 0.8, 0.6, jax.random.key(4)
-    precision = jnp.array([0.1, 0.2, -0.3, 0.05, 0.4])
-    loss, _ = circle(a, precision, share, key)
+    precision = (0.1, 0.2, -0.3, 0.05, 0.4)
+    loss, _ = circle(a, precision, share, 4)
     keys, data, valid = jax.random.split(key), np.asarray(DATA), np.asarray(SOME)
     noise = np.asarray(jax.random.normal(keys[0], (4, *data.shape)))
     draw = np.asarray(jax.random.normal(keys[1], (4, ROWS, TIME, 1)))

@@ -10,25 +10,7 @@ from ptts_jax.train import material, rows, tokens
 from ptts_jax.train.corpus import Clip
 from tests import tiny
 
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "and",
-    "my",
-    "dog",
-    "ran",
-    "to",
-    "two",
-    "big",
-    "red",
-    "trees",
-    "in",
-    "rain",
-]
+WORDS = ("cat", "sat", "a", "mat", "my", "dog", "ran", "to", "two", "big", "red", "trees")
 
 
 @functools.cache

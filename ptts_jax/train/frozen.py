@@ -9,8 +9,8 @@ import optax
 
 
 def labels(params: Any, patterns: Sequence[str]) -> Any:
-    """ "frozen" for every leaf whose path, as lm/head/net/final/w, a pattern matches from its start;
-    "trained" for the others."""
+    """The word frozen for a leaf whose path, as lm/head/net/final/w, a pattern matches from its
+    start, and trained for the others."""
     flat, structure = jax.tree_util.tree_flatten_with_path(params)
     names = ["/".join(str(getattr(k, "key", k)) for k in path) for path, _ in flat]
     idle = [p for p in patterns if not any(re.match(p, name) for name in names)]

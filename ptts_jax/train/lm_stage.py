@@ -5,6 +5,7 @@ through the text; the head, which is what generation samples from, is trained be
 dropped in the end. The forward pass is the model's own code. Knows nothing of files and flags.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from jax import Array
 
 from ptts_jax import lm
 from ptts_jax.config import FlowLMConfig
-from ptts_jax.train import consistency, objectives, optim, products, rows
+from ptts_jax.train import consistency, objectives, optim, products, quantaware, rows
 from ptts_jax.train.alignment import guide, guided_layers
 from ptts_jax.train.frozen import frozen
 from ptts_jax.train.loop import Stage
@@ -52,18 +53,19 @@ class Recipe:
     history_dropout: float = 0.1
     drop_text: float = 0.0
     drop_voice: float = 0.0
-    voices: tuple[int, int] = (8, 16)  # frames of the voice prompt, least and most
+    voices: tuple[int, int] = (8, 18)  # frames of the voice prompt, least and most
     buckets: int = 5
     curriculum: int = 0  # steps until the longest rows are seen
     bf16: bool = False
+    int8: bool = False  # products as the int8 model does them, for fine-tuning
 
 
-def init(key: Array, c: FlowLMConfig, recipe: Recipe, material: Material) -> Params:
+def init(key: Array, c: FlowLMConfig, source: Material) -> Params:
     """Fresh trainable parameters: the model's own and what training alone needs."""
-    size, inner = material.latents.shape[1], material.latents.shape[1]
+    size = inner = source.latents.shape[1]
     keys = jax.random.split(key)
     params = lm.init(keys[0], c, size, inner)
-    params["mean"], params["std"] = jnp.asarray(material.mean), jnp.asarray(material.std)
+    params["mean"], params["std"] = jnp.asarray(source.mean), jnp.asarray(source.std)
     width = c.z_dim or c.transformer.d_model
     return {"lm": params, "extra": extra(keys[1], width, size)}
 
@@ -86,7 +88,8 @@ def loss(
     )
     params = trained["lm"]
     wanted = guided_layers(c.transformer) if recipe.guide else ()
-    with products.fast(recipe.bf16):
+    rounded = quantaware.rounded() if recipe.int8 else contextlib.nullcontext()
+    with products.fast(recipe.bf16), rounded:
         z, maps = rows.forward(params, c, batch, history, wanted)
     figures = {"eos": objectives.eos(lm.eos_logit(params, z), batch.frame_count, recipe.eos_frames)}
     z, data = z[:, :-1], batch.latents
