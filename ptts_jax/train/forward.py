@@ -5,6 +5,7 @@ XLA:CPU computes many times faster than gradients of convolutions; products may 
 inputs. There is no streaming state here: the model that speaks is `ptts_jax.codec`.
 """
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -87,8 +88,8 @@ def conv(p: Params, s: ConvSpec, x: Array, half: bool) -> Array:
         blocks = x.reshape(x.shape[0], -1, s.stride * s.cin)
         y = _taps(w.reshape(2, -1, s.cout), replace(s, dilation=1), blocks, half)
         y = y[:, 1:] if s.replicate else y
-    elif s.cin < 4:
-        y = _banded(w, s, x, half)
+    elif s.cin < 4 and s.memory <= (block := math.gcd(x.shape[1], BLOCK)):
+        y = _banded(w, s, x, block, half)
     else:
         y = _taps(w, s, x, half)
     return y + p["b"] if s.bias else y
@@ -111,7 +112,7 @@ def _before(x: Array, steps: int, s: ConvSpec) -> Array:
         return x
     first = x[:, :1] if s.replicate else jnp.zeros_like(x[:, :1])
     past = jnp.repeat(first, min(steps, x.shape[1]), axis=1)
-    return jnp.concatenate([past, x[:, : x.shape[1] - steps]], axis=1)
+    return jnp.concatenate([past, x[:, : max(0, x.shape[1] - steps)]], axis=1)
 
 
 def _depthwise(w: Array, x: Array) -> Array:
@@ -120,19 +121,18 @@ def _depthwise(w: Array, x: Array) -> Array:
     return y.reshape(x.shape[0], -1, x.shape[2])
 
 
-def _banded(w: Array, s: ConvSpec, x: Array, half: bool) -> Array:
-    """One channel makes slow products: BLOCK outputs at once, from a banded matrix."""
+def _banded(w: Array, s: ConvSpec, x: Array, block: int, half: bool) -> Array:
+    """One channel makes slow products: a block of outputs at once, from a banded matrix."""
     batch, time, _ = x.shape
-    assert s.memory <= BLOCK and time % BLOCK == 0
-    place = np.zeros((s.memory + BLOCK, BLOCK, s.kernel), np.float32)  # input, output, tap
+    place = np.zeros((s.memory + block, block, s.kernel), np.float32)  # input, output, tap
     for k in range(s.kernel):
-        place[np.arange(BLOCK) + k * s.dilation, np.arange(BLOCK), k] = 1
-    banded = jnp.einsum("ijk,kco->icjo", place, w).reshape(-1, BLOCK * s.cout)
+        place[np.arange(block) + k * s.dilation, np.arange(block), k] = 1
+    banded = jnp.einsum("ijk,kco->icjo", place, w).reshape(-1, block * s.cout)
     first = x[:, :1] if s.replicate else jnp.zeros_like(x[:, :1])
-    full = jnp.concatenate([jnp.repeat(first, BLOCK, axis=1), x], axis=1)
-    full = full.reshape(batch, -1, BLOCK, s.cin)
-    rows = jnp.concatenate([full[:, :-1, BLOCK - s.memory :], full[:, 1:]], axis=2)
-    rows = rows.reshape(batch, time // BLOCK, -1)
+    full = jnp.concatenate([jnp.repeat(first, block, axis=1), x], axis=1)
+    full = full.reshape(batch, -1, block, s.cin)
+    rows = jnp.concatenate([full[:, :-1, block - s.memory :], full[:, 1:]], axis=2)
+    rows = rows.reshape(batch, time // block, -1)
     return product(rows, banded, half).reshape(batch, time, s.cout)
 
 
