@@ -13,7 +13,6 @@ import jax
 from absl import flags
 from jax import Array
 
-from ptts_jax import schema
 from ptts_jax.train import command, distill_stage, lm, lm_options, lm_validation, tokens
 from ptts_jax.train.lm_stage import Params, Recipe
 
@@ -67,9 +66,7 @@ def run(options: flags.FlagValues) -> None:
         data.batch,
         options.guidance,
         lm_validation.validator(whole, own, data.held),
-        config=schema.write(whole),
-        encoder=meta["encoder"],
-        recipe=dataclasses.asdict(own),
+        lm.meta(whole, meta["encoder"], own),
     )
     lm_options.run(stage, options, own)
 

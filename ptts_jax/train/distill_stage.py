@@ -8,8 +8,9 @@
 Knows nothing of files and flags.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +106,7 @@ def stage(
     batch: Callable[[int], Rows],
     scale: float = 1.0,
     validate: Callable[[Params, int], dict[str, float]] | None = None,
-    **meta: object,
+    meta: Mapping[str, Any] | None = None,
 ) -> Stage:
     """`initial` gives the student's and the teacher's parameters; the teacher's stay."""
     rate = optim.schedule(recipe.rate, recipe.steps, recipe.warmup)
@@ -132,4 +133,4 @@ def stage(
         ema = optim.average(state["ema"], student, step, recipe.ema)
         return {**state, "trained": student, "ema": ema, "optimiser": optimiser}, figures
 
-    return Stage(f"distill {kind}", start, update, batch, validate, meta)
+    return Stage(f"distill {kind}", start, update, batch, validate, meta or {})

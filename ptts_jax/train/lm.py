@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
+from jax import Array
 
 from ptts_jax import config, schema
 from ptts_jax.config import (
@@ -34,6 +37,7 @@ from ptts_jax.train import (
 from ptts_jax.train.corpus import open_corpus
 from ptts_jax.train.latents import encoder_key, open_latents
 from ptts_jax.train.lm_stage import HEADS, Params, Recipe
+from ptts_jax.train.rows import Material
 
 USAGE = """Train a language model:
 python -m ptts_jax.train.lm --corpus=FOLDER --latents=FOLDER --codec=RUN --out=FOLDER [FLAGS]
@@ -76,6 +80,11 @@ def whole(flow_lm: FlowLMConfig, mimi: MimiConfig, recipe: Recipe) -> Config:
     )
 
 
+def meta(c: Config, encoder: str, own: Recipe) -> dict[str, Any]:
+    """What `load` needs to know of a run."""
+    return {"config": schema.write(c), "encoder": encoder, "recipe": dataclasses.asdict(own)}
+
+
 def _tokenizer(out: Path, texts: Iterable[str]) -> Tokenizer:
     """That of the run in `out`, or a new one."""
     path = out / TOKENIZER
@@ -88,14 +97,27 @@ def _tokenizer(out: Path, texts: Iterable[str]) -> Tokenizer:
 
 def load(out: Path) -> tuple[Params, Config, Tokenizer, dict[str, Any]]:
     """(averaged parameters of the model as it speaks, config, tokenizer, meta) of a run."""
-    state, _, meta = checkpoint.load(out)
-    if "config" not in meta:
+    state, _, about = checkpoint.load(out)
+    if "config" not in about:
         raise ValueError(f"{out}: not the run of a language model; give the folder of one")
-    described = config.build(meta["config"], str(out))
+    described = config.build(about["config"], str(out))
     tokenizer = tokens.load(out / TOKENIZER, described.flow_lm.lookup_table.n_bins)
-    own = Recipe(**meta["recipe"])
+    own = Recipe(**about["recipe"])
     params, flow_lm = lm_stage.deployed(state["ema"], described.flow_lm, own)
-    return params, dataclasses.replace(described, flow_lm=flow_lm), tokenizer, meta
+    return params, dataclasses.replace(described, flow_lm=flow_lm), tokenizer, about
+
+
+def _initial(c: FlowLMConfig, source: Material, start: str | None, key: Array) -> Params:
+    fresh = lm_stage.init(key, c, source)
+    if start is None:
+        return fresh
+    state, _, _ = checkpoint.load(Path(start))
+    own = {**state["trained"], "lm": state["ema"]}
+    own["lm"] |= {name: fresh["lm"][name] for name in ("mean", "std")}
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (own, fresh)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{start}: a model of another shape; give the flags it was made with")
+    return jax.tree.map(jnp.asarray, own)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -107,6 +129,7 @@ def define(values: flags.FlagValues) -> None:
     whole("heads", 4, "of the backbone's attention", lower_bound=1)
     whole("head_width", 128, "of the sampler head", lower_bound=8)
     whole("head_depth", 3, "of the sampler head", lower_bound=1)
+    text("start", None, "a run of the same shape to begin with, by its averaged parameters")
     lm_options.define(values, Recipe())
 
 
@@ -121,12 +144,10 @@ def run(options: flags.FlagValues) -> None:
     made = lm_stage.stage(
         c.flow_lm,
         own,
-        partial(lm_stage.init, c=c.flow_lm, source=data.train),
+        partial(_initial, c.flow_lm, data.train, options.start),
         data.batch,
         lm_validation.validator(c, own, data.held),
-        config=schema.write(c),
-        encoder=encoder_key(trained["encoder"]),
-        recipe=dataclasses.asdict(own),
+        meta(c, encoder_key(trained["encoder"]), own),
     )
     lm_options.run(made, options, own)
 

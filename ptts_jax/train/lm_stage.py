@@ -6,7 +6,7 @@ dropped in the end. The forward pass is the model's own code. Knows nothing of f
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,7 +174,7 @@ def stage(
     initial: Callable[[Array], Params],
     batch: Callable[[int], Rows],
     validate: Callable[[Params, int], dict[str, float]] | None = None,
-    **meta: Any,
+    meta: Mapping[str, Any] | None = None,
 ) -> Stage:
     tx = optimiser(recipe, c)
 
@@ -193,4 +193,4 @@ def stage(
         ema = optim.average(state["ema"], trained["lm"], step, recipe.ema)
         return {"trained": trained, "ema": ema, "optimiser": optimiser_state}, figures
 
-    return Stage("lm", start, update, batch, validate, meta)
+    return Stage("lm", start, update, batch, validate, meta or {})
