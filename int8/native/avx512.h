@@ -50,7 +50,9 @@ struct Vec512 {
   }
   static INT8_INLINE W splat(int offset) { return _mm512_set1_epi8(static_cast<char>(offset)); }
   static INT8_INLINE XV load_x(const X* x) { return _mm512_loadu_si512(x); }
-  static INT8_INLINE Acc dot(Acc a, W w, XV x) { return Acc(_mm512_dpbusd_epi32(__m512i(a), w, x)); }
+  static INT8_INLINE Acc dot(Acc a, W w, XV x) {
+    return Acc(_mm512_dpbusd_epi32(__m512i(a), w, x));
+  }
   static INT8_INLINE Acc add(Acc a, Acc b) { return a + b; }
   static INT8_INLINE Floats::V floats(Acc a) { return __builtin_convertvector(a, Floats::V); }
 };

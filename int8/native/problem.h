@@ -51,8 +51,9 @@ struct FloatProblem {
   const Workers* workers = nullptr;
 };
 
-// Activations of a block of rows, quantised, with a scale per span: q * scale ~ x. Rows are padded with zeros to whole
-// vectors, plus a cache line so that rows of a power of two do not all land in the same cache sets.
+// Activations of a block of rows, quantised with a scale per span: q * scale ~ x. Rows are padded
+// with zeros to whole vectors, plus a cache line so that rows of a power of two do not all land in
+// the same cache sets.
 template <class X>
 struct Rows {
   X* q;             // [rows, stride]
