@@ -16,7 +16,7 @@ GROUP_SIZES = (32, 64, 128)
 # So many columns of activations share a scale where the weight has one per channel; where it has
 # groups, those of a group do. kSpan of the native kernels.
 SPAN = 256
-MAX_IN = 65536  # beyond this an int32 sum of products of one channel could overflow
+MAX_IN = 65536  # without groups: as far as the products are tested
 # Scales never go below this, so that zero rows, denormals and processors that flush them all agree.
 MIN_SCALE = np.float32(2.0**-100)
 

@@ -35,7 +35,7 @@ struct Problem {
 constexpr bool valid(const Problem& p) {
   const bool shape = p.rows >= 0 && p.in >= 1 && p.out >= 0;
   const bool bits = p.bits == 8 || (p.bits == 4 && p.in % 2 == 0);
-  const bool whole = p.group == 0 && p.in <= 65536;  // more could overflow the int32 sum
+  const bool whole = p.group == 0 && p.in <= 65536;  // MAX_IN of qtensor.py
   const bool grouped =
       (p.group == 32 || p.group == 64 || p.group == 128) && p.in % p.group == 0;
   return shape && bits && (whole || grouped);
