@@ -67,17 +67,28 @@ class Bucket:
     frames: int
 
 
-def buckets(utterances: Sequence[Utterance], number: int, step: int = 8) -> tuple[Bucket, ...]:
-    """Up to `number` buckets of equally many utterances, short ones first."""
+def buckets(utterances: Sequence[Utterance], number: int, step: int = 4) -> tuple[Bucket, ...]:
+    """Up to `number` buckets of about equally many utterances, short ones first.
+
+    Each utterance is in the first one that it fits. A few with much text for their frames are left
+    for a later one, so that they do not make a whole bucket wide.
+    """
     order = sorted(range(len(utterances)), key=lambda i: utterances[i].frames)
-    found = []
-    for part in np.array_split(np.array(order), number):
-        if part.size:
-            tokens = max(len(utterances[i].tokens) for i in part)
-            frames = max(utterances[i].frames for i in part)
-            members = tuple(int(i) for i in part)
-            found.append(Bucket(members, -(-tokens // step) * step, -(-frames // step) * step))
-    return tuple(found)
+    shapes = []
+    for part in np.array_split(np.array(order), min(number, len(order))):
+        widest = np.quantile([len(utterances[i].tokens) for i in part], 0.9, method="higher")
+        frames = max(utterances[i].frames for i in part)
+        shapes.append((-(-int(widest) // step) * step, -(-frames // step) * step))
+    most = -(-max(len(u.tokens) for u in utterances) // step) * step
+    shapes[-1] = most, shapes[-1][1]
+    members: list[list[int]] = [[] for _ in shapes]
+    for i in order:
+        own = utterances[i]
+        fits = (own.frames <= frames and len(own.tokens) <= tokens for tokens, frames in shapes)
+        members[next(k for k, fit in enumerate(fits) if fit)].append(i)
+    return tuple(
+        Bucket(tuple(found), *shape) for found, shape in zip(members, shapes, strict=True) if found
+    )
 
 
 def make(
