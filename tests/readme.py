@@ -17,10 +17,16 @@ import numpy as np
 import soundfile
 
 from ptts_jax import config, hfhub, released, voices
-from tests import tiny_files, tokens
+from tests import fakeflite, tiny_files, tokens
 from tests.fakehub import FakeHub
 
 MODELS = ("english", "english_2m_2026-10")
+# What makes hours of training seconds.
+SMALL = {
+    "ptts_jax.train.data": "--sentences=16",
+    "ptts_jax.train.codec": "--steps=2 --batch=2 --frames=4",
+    "ptts_jax.train.lm": "--steps=2 --batch=4 --width=32 --layers=2",
+}
 
 
 def serve(folder: Path) -> FakeHub:
@@ -60,6 +66,7 @@ def main(clone: Path, python: Path) -> None:
         tools = Path(scratch) / "bin"
         tools.mkdir()
         (tools / "python3").symlink_to(python.resolve())
+        fakeflite.write(tools)
         path = os.pathsep.join([str(clone / ".venv/bin"), str(tools), os.environ["PATH"]])
         plain = os.environ | {"PATH": path}
         with_hub = plain | hub.environment(Path(scratch))
@@ -73,7 +80,8 @@ def main(clone: Path, python: Path) -> None:
         assert rate == 24000 and len(spoken) > rate / 2, "nothing was spoken"
         shutil.copy(clone / "hello.wav", clone / "me.wav")
         for command in [line for block in more for line in block.splitlines()]:
-            run(command)
+            small = (flags for module, flags in SMALL.items() if f" {module} " in command)
+            run(" ".join([command, *small]))
         for code in blocks(text, "python"):
             run(f"python - <<'END'\n{code}\nEND")
         shutil.rmtree(clone / ".venv")  # the other command starts from nothing too

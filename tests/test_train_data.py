@@ -11,26 +11,16 @@ import soundfile
 
 from ptts_jax.train import corpus, data, engine, pairs, recipe, sentences
 from ptts_jax.train.engine import Manner
-from tests import tiny_files
+from tests import fakeflite, tiny_files
 
 RATE = engine.RATE
 
 
 @pytest.fixture
 def flite(tmp_path, monkeypatch):
-    """A stand-in on PATH: says the same whatever the text is, and notes how it was called."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    wave = np.concatenate([np.zeros(4000), tiny_files.speech(1.0, RATE), np.zeros(9000)])
-    soundfile.write(folder / "said.wav", wave, RATE)
-    script = folder / "flite"
-    script.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = -lv ]; then echo "Voices available: rms kal16"; exit; fi\n'
-        f'echo "$@" >> {folder}/calls\n'
-        f'while [ "$1" != -o ]; do shift; done\n/bin/cp {folder}/said.wav "$2"\n'
-    )
-    script.chmod(0o755)
+    fakeflite.write(folder)
     monkeypatch.setenv("PATH", str(folder))
     return folder
 
