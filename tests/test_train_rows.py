@@ -1,6 +1,7 @@
 """Rows for the language model: what is in them, and that training sees what generation does."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,11 @@ from ptts_jax.train import alignment, freerun, frozen, material, products, rows,
 from tests import tiny, training
 
 VOICES = (2, 5)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 4))
+def forward(params, c, batch, history, guided=()):
+    return rows.forward(params, c, batch, history, guided)
 
 
 def one_batch(size: int = 4) -> rows.Rows:
@@ -110,7 +116,8 @@ def test_whole_rows_are_what_the_cache_of_generation_gives(bf16):
             return rows.forward(params, c, batch, batch.latents, (0, 1))
 
     z, maps = trained(batch)
-    for row in range(2):
+    alone = jax.jit(lm.backbone, static_argnums=1)
+    for row in range(1 if bf16 else 2):
         counts = batch.voice_count[row], batch.token_count[row], batch.frame_count[row]
         x = [
             lm.embed_voice(params, c, batch.voice[row : row + 1, : counts[0]]),
@@ -120,7 +127,7 @@ def test_whole_rows_are_what_the_cache_of_generation_gives(bf16):
         ]
         x = jnp.concatenate(x, axis=1)
         cache = lm.new_cache(c, 1, x.shape[1] + 3)
-        want, cache = lm.backbone(params, c, x, cache, jnp.arange(x.shape[1])[None])
+        want, cache = alone(params, c, x, cache, jnp.arange(x.shape[1])[None])
         assert isinstance(cache, KVCache)
         want = want[0, -counts[2] - 1 :]
         close = {"rtol": 0.05, "atol": 0.1} if bf16 else {"rtol": 1e-4, "atol": 1e-4}
@@ -135,12 +142,12 @@ def test_speaking_freely_is_the_forward_pass_of_training():
     """The latents that generation makes, fed as the history, give the same latents again."""
     c = training.small()
     params, source = tiny.params(c)["lm"], training.source()
-    own = source.utterances[:3]
-    prompts = [source.clip(u.clips[0])[:n] for u, n in zip(own, (3, 5, 4), strict=True)]
+    own = source.utterances[:2]
+    prompts = [source.clip(u.clips[0])[:n] for u, n in zip(own, (3, 5), strict=True)]
     jobs = [Job(u.tokens, 2, 10 + i, seed=i) for i, u in enumerate(own)]
     sampling = Sampling(temperature=0.0, eos_threshold=1e9)
     spoken = freerun.speak(params, c, prompts, jobs, sampling)
-    assert [len(s.latents) for s in spoken] == [10, 11, 12]
+    assert [len(s.latents) for s in spoken] == [10, 11]
     assert not any(s.ended for s in spoken)
     for prompt, job, one in zip(prompts, jobs, spoken, strict=True):
         batch = rows.Rows(
@@ -151,7 +158,7 @@ def test_speaking_freely_is_the_forward_pass_of_training():
             one.latents[None],
             np.array([len(one.latents)]),
         )
-        z, _ = rows.forward(params, c.flow_lm, batch, batch.latents)
+        z, _ = forward(params, c.flow_lm, batch, batch.latents)
         times = head.schedule(params["head"], c.flow_lm.flow, 1)
         noise = jnp.zeros((len(one.latents), c.mimi.latent_dim))
         again = head.sample(params["head"], c.flow_lm.flow, z[0, :-1], noise, times)
@@ -181,13 +188,13 @@ def test_dropped_text_and_voice_are_as_if_they_had_not_been_there():
     c = training.small().flow_lm
     params, batch = tiny.params(training.small())["lm"], one_batch()
     yes, no = jnp.ones(4, bool), jnp.zeros(4, bool)
-    dropped, _ = rows.forward(params, c, rows.drop(batch, yes, no), batch.latents)
+    dropped, _ = forward(params, c, rows.drop(batch, yes, no), batch.latents)
     other = batch.replace(tokens=(batch.tokens + 3) % 20)
-    same, _ = rows.forward(params, c, rows.drop(other, yes, no), batch.latents)
+    same, _ = forward(params, c, rows.drop(other, yes, no), batch.latents)
     np.testing.assert_array_equal(dropped[0, :3], same[0, :3])
-    silent, _ = rows.forward(params, c, rows.drop(batch, no, yes), batch.latents)
-    alone = batch.replace(voice=batch.voice[:, :1], voice_count=batch.voice_count * 0)
-    want, _ = rows.forward(params, c, alone, batch.latents)
+    silent, _ = forward(params, c, rows.drop(batch, no, yes), batch.latents)
+    alone = batch.replace(voice=batch.voice + 1.0, voice_count=batch.voice_count * 0)
+    want, _ = forward(params, c, alone, batch.latents)
     np.testing.assert_allclose(silent[0, :3], want[0, :3], rtol=1e-4, atol=1e-5)
 
 

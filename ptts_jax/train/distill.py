@@ -66,7 +66,7 @@ def run(options: flags.FlagValues) -> None:
         data.batch,
         options.guidance,
         lm_validation.validator(whole, own, data.held),
-        lm.meta(whole, meta["encoder"], own),
+        meta=lm.meta(whole, meta["encoder"], own),
     )
     lm_options.run(stage, options, own)
 

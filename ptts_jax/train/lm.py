@@ -32,6 +32,7 @@ from ptts_jax.train import (
     lm_options,
     lm_stage,
     lm_validation,
+    regression,
     tokens,
 )
 from ptts_jax.train.corpus import open_corpus
@@ -95,15 +96,23 @@ def _tokenizer(out: Path, texts: Iterable[str]) -> Tokenizer:
     return made
 
 
-def load(out: Path) -> tuple[Params, Config, Tokenizer, dict[str, Any]]:
-    """(averaged parameters of the model as it speaks, config, tokenizer, meta) of a run."""
+def load(out: Path, *, plain: bool = False) -> tuple[Params, Config, Tokenizer, dict[str, Any]]:
+    """(averaged parameters of the model as it speaks, config, tokenizer, meta) of a run.
+
+    `plain` puts the regression beside the head in the place of the head.
+    """
     state, _, about = checkpoint.load(out)
     if "config" not in about:
         raise ValueError(f"{out}: not the run of a language model; give the folder of one")
     described = config.build(about["config"], str(out))
     tokenizer = tokens.load(out / TOKENIZER, described.flow_lm.lookup_table.n_bins)
     own = Recipe(**about["recipe"])
-    params, flow_lm = lm_stage.deployed(state["ema"], described.flow_lm, own)
+    if plain:
+        head, flow = regression.fold(jnp.asarray(state["trained"]["extra"]["regress"]))
+        flow_lm = dataclasses.replace(described.flow_lm, flow=flow)
+        params = {**state["ema"], "head": head}
+    else:
+        params, flow_lm = lm_stage.deployed(state["ema"], described.flow_lm, own)
     return params, dataclasses.replace(described, flow_lm=flow_lm), tokenizer, about
 
 
@@ -147,7 +156,7 @@ def run(options: flags.FlagValues) -> None:
         partial(_initial, c.flow_lm, data.train, options.start),
         data.batch,
         lm_validation.validator(c, own, data.held),
-        meta(c, encoder_key(trained["encoder"]), own),
+        meta=meta(c, encoder_key(trained["encoder"]), own),
     )
     lm_options.run(made, options, own)
 

@@ -81,17 +81,31 @@ class Data:
     batch: Callable[[int], Rows]  # of a step
 
 
-def read(options: flags.FlagValues, c: Config, tokenizer: Tokenizer, own: Recipe) -> Data:
-    """The corpus and its latents, both splits of it."""
-    source = _material(options, c, tokenizer, "train", options.joined)
-    held = _material(options, c, tokenizer, "heldout", 0.0)
+def read(
+    options: flags.FlagValues,
+    c: Config,
+    tokenizer: Tokenizer,
+    own: Recipe,
+    scale: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Data:
+    """The corpus and its latents, both splits of it.
+
+    `scale` is the mean and deviation that a model normalises by already.
+    """
+    source = _material(options, c, tokenizer, "train", options.joined, scale)
+    held = _material(options, c, tokenizer, "heldout", 0.0, scale)
     parts = rows.buckets(source.utterances, own.buckets)
     batch = material.batches(source, parts, own.batch, own.voices, options.seed, own.curriculum)
     return Data(source, held, batch)
 
 
 def _material(
-    options: flags.FlagValues, c: Config, tokenizer: Tokenizer, split: str, joined: float
+    options: flags.FlagValues,
+    c: Config,
+    tokenizer: Tokenizer,
+    split: str,
+    joined: float,
+    scale: tuple[np.ndarray, np.ndarray] | None,
 ) -> Material:
     """A split of the corpus with its latents."""
     corpus, kept = open_corpus(options.corpus), open_latents(options.latents)
@@ -105,8 +119,7 @@ def _material(
         clips,
         np.concatenate(own),
         starts,
-        kept.mean,
-        kept.std,
+        *(scale or (kept.mean, kept.std)),
         tokenizer,
         c.text_rules,
         joined=joined,
@@ -114,8 +127,8 @@ def _material(
     )
 
 
-def run(stage: loop.Stage, options: flags.FlagValues, own: Recipe) -> None:
-    loop.run(
+def run(stage: loop.Stage, options: flags.FlagValues, own: Recipe) -> loop.State:
+    return loop.run(
         stage,
         out=Path(options.out),
         steps=own.steps,

@@ -162,10 +162,12 @@ def deployed(params: Params, c: FlowLMConfig, recipe: Recipe) -> tuple[Params, F
     return {**params, "head": folded}, replace(c, flow=flow)
 
 
-def optimiser(recipe: Recipe, c: FlowLMConfig) -> optax.GradientTransformation:
+def optimiser(
+    recipe: Recipe, c: FlowLMConfig, fixed: tuple[str, ...]
+) -> optax.GradientTransformation:
     rate = optim.schedule(recipe.rate, recipe.steps, recipe.warmup)
-    fixed = ("lm/mean", "lm/std", "lm/head/times/.*/freqs")  # constants of the model
-    return frozen(optim.adamw(rate, decay=recipe.decay), fixed if c.flow.num_times else fixed[:2])
+    constants = ("lm/mean", "lm/std", "lm/head/times/.*/freqs")[: 3 if c.flow.num_times else 2]
+    return frozen(optim.adamw(rate, decay=recipe.decay), constants + fixed)
 
 
 def stage(
@@ -174,9 +176,10 @@ def stage(
     initial: Callable[[Array], Params],
     batch: Callable[[int], Rows],
     validate: Callable[[Params, int], dict[str, float]] | None = None,
+    fixed: tuple[str, ...] = (),
     meta: Mapping[str, Any] | None = None,
 ) -> Stage:
-    tx = optimiser(recipe, c)
+    tx = optimiser(recipe, c, fixed)
 
     def start(key: Array) -> Params:
         trained = initial(key)

@@ -1,0 +1,290 @@
+"""The language model's trainers on tiny data: they learn, they go on, their commands work."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convert import flatten
+from ptts_jax import quantization, schema, tts, weights
+from ptts_jax.train import (
+    checkpoint,
+    codec,
+    distill,
+    distill_stage,
+    finetune,
+    latents,
+    lm,
+    lm_stage,
+    loop,
+    material,
+    quantaware,
+    rows,
+)
+from ptts_jax.train.corpus import write_corpus
+from ptts_jax.train.lm_stage import Recipe
+from tests import tiny, training
+
+RECIPE = Recipe(steps=40, batch=4, rate=5e-3, warmup=5, voices=(2, 4), copies=1, buckets=1)
+
+
+@functools.cache
+def batches():
+    source = training.source()
+    return material.batches(source, rows.buckets(source.utterances, 1), 4, RECIPE.voices, 0)
+
+
+def stage(recipe: Recipe = RECIPE, kind: str = "lsd") -> loop.Stage:
+    c = training.small(kind).flow_lm
+    initial = functools.partial(lm_stage.init, c=c, source=training.source())
+    return lm_stage.stage(c, recipe, initial, batches())
+
+
+def test_a_few_steps_find_the_text_the_end_and_the_frames():
+    made = stage()
+    update = jax.jit(made.update)
+    state, seen = jax.jit(made.init)(jax.random.key(0)), []
+    for step in range(40):
+        state, figures = update(state, made.batch(step), jax.random.key(step), np.int32(step))
+        seen.append(jax.device_get(figures))
+    for name in ("loss", "regress", "guide", "eos", "velocity"):
+        first, last = (np.mean([f[name] for f in part]) for part in (seen[:5], seen[-5:]))
+        assert last < 0.9 * first, name
+    fresh = jax.jit(made.init)(jax.random.key(0))["trained"]["lm"]
+    for name in ("mean", "std"):  # constants of the model
+        np.testing.assert_array_equal(state["ema"][name], fresh[name])
+    old, new = (tree["head"]["times"]["time_0"]["freqs"] for tree in (fresh, state["ema"]))
+    np.testing.assert_array_equal(new, old)
+
+
+def test_the_head_can_wait_and_the_guide_fades():
+    c = training.small().flow_lm
+    recipe = dataclasses.replace(RECIPE, head_from=10, guide_steps=10, steps=20)
+    trained = lm_stage.init(jax.random.key(0), c, training.source())
+    batch, key = batches()(0), jax.random.key(1)
+
+    @jax.jit
+    def figures(step):
+        return jax.value_and_grad(lm_stage.loss, has_aux=True)(trained, c, recipe, batch, key, step)
+
+    (_, early), gradient = figures(9)
+    assert early["velocity"] == 0
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["lm"]["head"]))
+    (total, late), gradient = figures(15)
+    assert late["velocity"] > 0
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient["lm"]["head"]))
+    np.testing.assert_allclose(early["guide"], late["guide"], rtol=1e-5)
+    head = total - 0.3 * late["eos"] - late["regress"] - 0.5 * late["guide"]
+    want = 0.75 * late["velocity"] + 0.25 * late["jump"]  # at a precision of 1
+    np.testing.assert_allclose(head, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("objective", lm_stage.OBJECTIVES)
+def test_every_objective_has_a_head_to_train(objective):
+    kind = lm_stage.HEADS.get(objective, objective)
+    recipe = dataclasses.replace(RECIPE, objective=objective, copies=2, int8=False)
+    made = stage(recipe, kind)
+    state = jax.eval_shape(made.init, jax.random.key(0))
+    args = (state, batches()(0), jax.random.key(0), np.int32(0))
+    after, figures = jax.eval_shape(made.update, *args)
+    assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
+    assert {"loss", "eos", "regress", "guide"} < set(figures)
+
+
+def test_going_on_is_as_if_it_had_never_stopped(tmp_path):
+    recipe = dataclasses.replace(RECIPE, drop_text=0.3, guide=0.0)
+    made = stage(recipe)
+    options = {"seed": 3, "quiet": True, "log_every": 1}
+    whole = loop.run(made, out=tmp_path / "whole", steps=4, **options)
+    loop.run(made, out=tmp_path / "halves", steps=2, **options)
+    halves = loop.run(made, out=tmp_path / "halves", steps=4, **options)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(halves))
+
+
+def test_int8_training_multiplies_as_the_int8_model_does():
+    c = training.small()
+    params, batch = tiny.params(c), batches()(0)
+    small = quantization.quantize(params, quantization.Int8())
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def forward(own, rounding):
+        def z(own):
+            return rows.forward(own, c.flow_lm, batch, batch.latents)[0]
+
+        if not rounding:
+            return z(own), None
+        with quantaware.rounded():
+            return z(own), jax.grad(lambda p: jnp.sum(z(p)[:, :3] ** 2))(own)
+
+    made, gradient = forward(params["lm"], True)
+    plain, _ = forward(params["lm"], False)
+    want, _ = forward(small["lm"], False)
+    valid = np.arange(made.shape[1]) <= batch.frame_count[:, None]
+    off = np.abs(made - want)[valid].max()
+    assert off < 0.05 * np.abs(plain - want)[valid].max()
+    moved = gradient["backbone"]["layers"]["layer_0"]["up"]["w"]
+    assert np.all(np.isfinite(moved))
+    assert np.any(moved)
+
+
+def test_straight_through_has_the_gradient_of_the_float_product():
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 3, 8), (4, 8)))
+    g = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    _, pull = jax.vjp(quantaware.straight_through, x, w)
+    dx, dw = pull(g)
+    np.testing.assert_allclose(dx, np.einsum("bto,oi->bti", g, w), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dw, np.einsum("bto,bti->oi", g, x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_student_begins_with_the_lowest_and_the_topmost_layers():
+    assert distill_stage.kept_layers(6, 4) == (0, 1, 4, 5)
+    assert distill_stage.kept_layers(6, 3) == (0, 1, 5)
+    assert distill_stage.kept_layers(6, 6) == tuple(range(6))
+    with pytest.raises(ValueError, match="7 layers: the teacher has 6"):
+        distill_stage.kept_layers(6, 7)
+
+
+def test_guidance_goes_on_in_the_direction_of_the_text():
+    c = training.small().flow_lm
+    params, batch = tiny.params(training.small())["lm"], batches()(0)
+    yes, no = jnp.ones(4, bool), jnp.zeros(4, bool)
+
+    @jax.jit
+    def both():
+        with_text, _ = rows.forward(params, c, batch, batch.latents)
+        without, _ = rows.forward(params, c, rows.drop(batch, yes, no), batch.latents)
+        return with_text, without, distill_stage.guided(params, c, batch, batch.latents, 1.5)
+
+    z, null, made = both()
+    np.testing.assert_allclose(made, null + 1.5 * (z - null), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", distill_stage.KINDS)
+def test_a_student_learns_from_its_teacher(kind):
+    c = training.small().flow_lm
+    taught = tiny.params(training.small())["lm"]
+    if kind == "backbone":
+        student, small = distill_stage.shallow(taught, c, 1)
+    else:
+        student, small = distill_stage.pointwise(jax.random.key(1), taught, c)
+    recipe = dataclasses.replace(RECIPE, rate=1e-2, copies=2)
+    made = distill_stage.stage(
+        kind, (small, c), recipe, lambda key: (student, taught), batches(), 1.0
+    )
+    update = jax.jit(made.update)
+    state, seen = jax.jit(made.init)(jax.random.key(0)), []
+    for step in range(30):
+        state, figures = update(state, made.batch(step), jax.random.key(step), np.int32(step))
+        seen.append(next(iter(jax.device_get(figures).values())))
+    assert np.mean(seen[-5:]) < 0.7 * np.mean(seen[:5])
+    jax.tree.map(np.testing.assert_array_equal, state["teacher"], taught)
+    before, after = flatten(student), flatten(jax.device_get(state["trained"]))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    if kind == "pointwise":
+        assert all(name.startswith("head/") for name in changed)
+    else:
+        assert not any(name.startswith(("head/", "eos/", "mean", "std")) for name in changed)
+        assert any(name.startswith("backbone/") for name in changed)
+
+
+# The commands.
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A corpus of hums, a codec's run and the latents it gives."""
+    folder, c, rng = tmp_path_factory.mktemp("runs"), tiny.PLAIN.mimi, np.random.default_rng(0)
+    hums = [(rng.normal(size=x.length) * 3000).astype(np.int16) for x in training.clips()]
+    spoken = [
+        (x.text, x.speaker, x.split, hum) for x, hum in zip(training.clips(), hums, strict=True)
+    ]
+    corpus = write_corpus(folder / "corpus", spoken, c.sample_rate, {"engine": "hum"})
+    own = jax.device_get(tiny.params(tiny.PLAIN)["codec"])
+    meta = {"stage": "codec", "seed": 0, "mimi": schema.write(c)}
+    checkpoint.save(folder / "codec", {"ema": own}, 1, meta)
+    latents.encode(own, c, corpus, folder / "latents", quiet=True)
+    return folder
+
+
+SMALL = ("--width=16", "--layers=2", "--heads=2", "--head_width=8", "--head_depth=1")
+FEW = ("--batch=4", "--buckets=1", "--voices=2,4", "--copies=1", "--quiet")
+
+
+def command(main, folder, out, *more):
+    data = (f"--corpus={folder}/corpus", f"--latents={folder}/latents", f"--out={out}")
+    return main(["train", *data, *FEW, *more])
+
+
+def test_commands_train_go_on_and_distil(folders, tmp_path, capsys):
+    run = tmp_path / "lm"
+    own = (f"--codec={folders}/codec", *SMALL, "--drop_text=0.2")
+    assert command(lm.main, folders, run, *own, "--steps=1") == 0
+    assert command(lm.main, folders, run, *own, "--steps=2", "--bf16") == 0
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries if "no_eos" in e] == [1, 2]
+    params, c, tokenizer, meta = lm.load(run)
+    trained, mimi, _ = codec.load(folders / "codec")
+    assert (c.mimi, c.model_recommended_frames_after_eos) == (mimi, 2)
+    assert meta["encoder"] == latents.encoder_key(trained["encoder"])
+    jax.tree.map(
+        lambda leaf, shape: np.testing.assert_array_equal(leaf.shape, shape),
+        params,
+        weights.template(c)["lm"],
+    )
+    student = tmp_path / "student"
+    taught = (f"--teacher={run}", "--steps=1")
+    assert command(distill.main, folders, student, *taught, "--layers=1", "--guidance=1.5") == 0
+    shallow, small, same, _ = lm.load(student)
+    assert small.flow_lm.transformer.num_layers == 1
+    assert list(shallow["backbone"]["layers"]) == ["layer_0"]
+    assert same.encode("the cat") == tokenizer.encode("the cat")
+    np.testing.assert_array_equal(shallow["eos"]["w"], params["eos"]["w"])
+
+    bad = (f"--teacher={run}", "--kind=pointwise", "--layers=1")
+    assert command(distill.main, folders, student, *bad) == 1
+    assert "leave --layers and --guidance" in capsys.readouterr().err
+    assert command(lm.main, folders, tmp_path / "new", *own, "--voices=4,2") == 1
+    assert "voices 4,2: give the least first" in capsys.readouterr().err
+    other = (f"--start={run}", *own[:1], "--width=32", "--layers=2", "--steps=1")
+    assert command(lm.main, folders, tmp_path / "new", *other) == 1
+    assert "a model of another shape" in capsys.readouterr().err
+
+
+def test_another_corpus_is_refused(folders, tmp_path, capsys):
+    c = tiny.PLAIN.mimi
+    spoken = [("Other words.", "a", "train", np.zeros(960, np.int16))]
+    write_corpus(tmp_path / "corpus", spoken, c.sample_rate, {"engine": "another"})
+    flags = (f"--corpus={tmp_path}/corpus", f"--latents={folders}/latents", f"--out={tmp_path}/x")
+    assert lm.main(["train", *flags, f"--codec={folders}/codec"]) == 1
+    assert "not the latents of" in capsys.readouterr().err
+
+
+def test_finetuning_moves_what_is_not_frozen_and_writes_a_model(folders, tmp_path, capsys):
+    c = training.small()
+    params = jax.device_get(tiny.params(c))
+    kept = {"tokenizer": training.tokenizer().serialized, "voice_cloning": True}
+    model = tmp_path / "model.safetensors"
+    weights.save_converted(model, params, c, name="small", **kept)
+    flags = (f"--corpus={folders}/corpus", f"--latents={tmp_path}/latents", *FEW, "--steps=2")
+    out = tmp_path / "tuned"
+    own = (f"--model={model}", f"--out={out}", "--rate=0.01", "--warmup=0")
+    assert finetune.main(["t", *flags, *own, "--frozen=lm/backbone,lm/text"]) == 0
+    tuned = tts.load(out / finetune.FILE)
+    before, after = flatten(params), flatten(jax.device_get(tuned.params))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert any(name.startswith("lm/head/") for name in changed)
+    assert not any(
+        name.startswith(("lm/backbone", "lm/text", "lm/mean", "codec")) for name in changed
+    )
+    assert tuned.config == c
+
+    assert finetune.main(["t", *flags, *own, "--frozen=lm/nothing"]) == 1
+    assert "no parameter matches 'lm/nothing'" in capsys.readouterr().err
+    weights.save_converted(model, params, training.small("pointwise"), name="p", **kept)
+    assert finetune.main(["t", *flags, *own]) == 1
+    assert "which only distillation can train" in capsys.readouterr().err
