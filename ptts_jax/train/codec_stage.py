@@ -40,6 +40,7 @@ class Recipe:
     features: float = 2.0  # beside `adversarial`
     scales: tuple[int, ...] = spectra.SCALES
     windows: tuple[int, ...] = discriminator.SIZES
+    channels: int = discriminator.CHANNELS
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ def stage(
         params = fresh if start is None else {**fresh, **jax.tree.map(jnp.asarray, start)}
         state = {"params": params, "ema": params, "opt": tx.init(_of(params, recipe.trained))}
         if recipe.adversarial:
-            judge = discriminator.init(jax.random.fold_in(key, 1), recipe.windows)
+            judge = discriminator.init(jax.random.fold_in(key, 1), recipe.windows, recipe.channels)
             state |= {"judge": judge, "judge_opt": tx.init(judge)}
         return state
 
