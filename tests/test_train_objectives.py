@@ -8,6 +8,7 @@ import pytest
 from ptts_jax import head
 from ptts_jax.config import FlowConfig
 from ptts_jax.train import consistency, objectives
+from tests import training
 
 ROWS, TIME, WIDTH, Z = 2, 3, 4, 5
 ALL = jnp.ones((ROWS, TIME), bool)
@@ -19,6 +20,11 @@ def numbers(seed: int, *shape: int) -> jax.Array:
 
 DATA, COND = numbers(0, ROWS, TIME, WIDTH), numbers(1, ROWS, TIME, Z)
 SOME = ALL.at[1, 2].set(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    yield from training.quick_compilation()
 
 
 @pytest.fixture

@@ -12,9 +12,14 @@ from ptts_jax import config, head, lm, text
 from ptts_jax.attention import KVCache
 from ptts_jax.drivers import Job, Sampling
 from ptts_jax.train import alignment, freerun, frozen, material, products, rows, tokens
-from tests import tiny, training
+from tests import training
 
 VOICES = (2, 5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    yield from training.quick_compilation()
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
@@ -108,7 +113,7 @@ def test_mismatches_of_text_and_audio_are_named():
 def test_whole_rows_are_what_the_cache_of_generation_gives(bf16):
     """Each row by itself, unpadded, through a KVCache; and the training's products alike."""
     c = training.small().flow_lm
-    params, batch = tiny.params(training.small())["lm"], one_batch()
+    params, batch = training.fresh(training.small().flow_lm)["lm"], one_batch()
 
     @jax.jit
     def trained(batch):
@@ -141,7 +146,7 @@ def test_whole_rows_are_what_the_cache_of_generation_gives(bf16):
 def test_speaking_freely_is_the_forward_pass_of_training():
     """The latents that generation makes, fed as the history, give the same latents again."""
     c = training.small()
-    params, source = tiny.params(c)["lm"], training.source()
+    params, source = training.fresh(c.flow_lm)["lm"], training.source()
     own = source.utterances[:2]
     prompts = [source.clip(u.clips[0])[:n] for u, n in zip(own, (3, 5), strict=True)]
     jobs = [Job(u.tokens, 2, 10 + i, seed=i) for i, u in enumerate(own)]
@@ -168,7 +173,7 @@ def test_speaking_freely_is_the_forward_pass_of_training():
 def test_free_durations_tell_of_ends_that_never_come():
     c = training.small()
     source = training.source()
-    params = tiny.params(c)["lm"]
+    params = training.fresh(c.flow_lm)["lm"]
     found = {}
     for name, logit in (("never", -50.0), ("at once", 50.0)):
         bias = {"w": params["eos"]["w"] * 0, "b": jnp.full(1, logit)}
@@ -186,7 +191,7 @@ def test_free_durations_tell_of_ends_that_never_come():
 
 def test_dropped_text_and_voice_are_as_if_they_had_not_been_there():
     c = training.small().flow_lm
-    params, batch = tiny.params(training.small())["lm"], one_batch()
+    params, batch = training.fresh(training.small().flow_lm)["lm"], one_batch()
     yes, no = jnp.ones(4, bool), jnp.zeros(4, bool)
     dropped, _ = forward(params, c, rows.drop(batch, yes, no), batch.latents)
     other = batch.replace(tokens=(batch.tokens + 3) % 20)

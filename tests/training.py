@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ptts_jax import config
-from ptts_jax.train import material, rows, tokens
+from ptts_jax.train import lm_stage, material, rows, tokens
 from ptts_jax.train.corpus import Clip
 from tests import tiny
 
@@ -64,3 +67,35 @@ def source(joined: float = 0.0) -> rows.Material:
     mean, std = frames.mean(0), frames.std(0)
     rules = config.TextRules()
     return material.material(clips(), frames, starts, mean, std, tokenizer(), rules, joined=joined)
+
+
+def quick_compilation() -> Iterator[None]:
+    """Compile in half the time to slower programs: what a module's fixture may yield from."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def shallow(kind: str = "lsd") -> config.FlowLMConfig:
+    """The smallest language model: each layer is much to compile."""
+    c = small(kind).flow_lm
+    return dataclasses.replace(c, transformer=dataclasses.replace(c.transformer, num_layers=1))
+
+
+def fresh(c: config.FlowLMConfig, seed: int = 0) -> dict:
+    """Parameters as `lm_stage.init` gives them, without compiling anything."""
+    make = functools.partial(lm_stage.init, c=c, source=source())
+    rng = np.random.default_rng(seed)
+
+    def filled(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = path[-1].key
+        if name in ("scale", "alpha", "std"):
+            return jnp.ones(leaf.shape)
+        if name == "freqs":
+            return jnp.asarray(10_000.0 ** -(np.arange(leaf.shape[0]) / leaf.shape[0]), jnp.float32)
+        if name in ("b", "bias", "mean", "precision", "consistency"):
+            return jnp.zeros(leaf.shape)
+        drawn = rng.normal(size=leaf.shape) * (1.0 if name == "table" else leaf.shape[-1] ** -0.5)
+        return jnp.asarray(drawn, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(make, jax.random.key(0)))

@@ -17,7 +17,7 @@ from jax import Array
 from convert import flatten
 from int8 import QTensor
 from ptts_jax import tts, weights
-from ptts_jax.train import codec, command, latents, lm_options, lm_stage
+from ptts_jax.train import command, crops, latents, lm_options, lm_stage
 from ptts_jax.train.corpus import Corpus, open_corpus
 from ptts_jax.train.lm_stage import OBJECTIVES, Params, Recipe
 
@@ -104,7 +104,7 @@ def _latents(model: tts.TTS, corpus: Corpus, path: Path, quiet: bool) -> None:
     own: dict[str, Any] = model.params["codec"]
     if "encoder" not in own or not model.voice_cloning:
         raise ValueError(f"{model.name}: it has no encoder (it cannot clone voices either)")
-    codec.check_rate(corpus, model.config.mimi)
+    crops.check_rate(corpus, model.config.mimi.sample_rate)
     if (path / latents.NAME).exists():
         latents.open_latents(path).check_codec(own["encoder"], model.name)
         return

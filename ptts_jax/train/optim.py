@@ -36,4 +36,4 @@ def matrices(params: Any) -> Any:
 def average(ema: Any, params: Any, step: Array, decay: float) -> Any:
     """A running mean of the parameters, without a bias towards the start."""
     keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, ema, params)
+    return jax.tree.map(lambda old, new: old + (1 - keep) * (new - old), ema, params)
