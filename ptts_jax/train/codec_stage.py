@@ -169,16 +169,18 @@ def stage(
         new = {"params": {**params, **moving}, "ema": {**state["ema"], **mean}, "opt": opt}
         figures = {"loss": loss, **parts}
         if recipe.adversarial:
-            judged, figures["judge"] = _judge_update(tx, state, batch["wave"], wave)
+            judged, figures["judge"] = judge_update(tx, state, batch["wave"], wave)
             new |= judged
         return new, figures
 
     return loop.Stage("codec", begin, update, batch, validate, {"mimi": schema.write(c)})
 
 
-def _judge_update(
+def judge_update(
     tx: optax.GradientTransformation, state: loop.State, real: Array, fake: Array
 ) -> tuple[dict[str, Any], Array]:
+    """One step of the discriminator: (its new "judge" and "judge_opt", its loss)."""
+
     def total(judge: Params) -> Array:
         judged = (discriminator.judge(judge, wave) for wave in (real, fake))
         return discriminator.discriminator_loss(*judged)
