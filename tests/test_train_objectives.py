@@ -1,5 +1,7 @@
 """Every loss of the language model against numbers worked out in another way."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,10 +66,8 @@ def test_eos_is_true_from_a_few_frames_before_the_end():
 
 def lsd(params, seed=0, copies=4, valid=ALL, precision=(0.0, 0.0)):
     config = FlowConfig(dim=8, depth=1)
-    precision = jnp.array(precision)
-    return objectives.lsd(
-        jax.random.key(seed), params, config, COND, DATA, valid, precision, copies
-    )
+    rest = (config, COND, DATA, valid, jnp.array(precision), copies)
+    return jax.jit(lambda p: objectives.lsd(jax.random.key(seed), p, *rest))(params)
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4, 8])
@@ -133,9 +133,10 @@ def test_flow_matching_is_zero_for_the_exact_velocity(network):
     network(exact)
     config = FlowConfig(dim=8, depth=1, type="flow_matching")
     args = (jax.random.key(0), {}, config, COND, DATA, ALL, 3)
-    assert objectives.flow_matching(*args)[0] < 1e-4
+    assert jax.jit(lambda: objectives.flow_matching(*args))()[0] < 1e-4
     network(lambda params, z, x, t: exact(params, z, x, t) + 2.0)
-    np.testing.assert_allclose(objectives.flow_matching(*args)[0], 4.0, rtol=1e-2)
+    off = jax.jit(lambda: objectives.flow_matching(*args))()[0]
+    np.testing.assert_allclose(off, 4.0, rtol=1e-2)
 
 
 def test_pointwise_follows_the_teacher_from_the_same_noise(network):
@@ -158,7 +159,7 @@ def test_pointwise_follows_the_teacher_from_the_same_noise(network):
 def test_drift_field_by_loops():
     made, tau = np.asarray(numbers(4, 3, 2, WIDTH)), 0.5  # 3 outputs of 2 frames
     data = np.asarray(DATA)[0, :2]
-    got = objectives.drift_field(jnp.asarray(made), jnp.asarray(data), tau)
+    got = jax.jit(objectives.drift_field)(jnp.asarray(made), jnp.asarray(data), tau)
     for frame in range(2):
         y, x = data[frame], made[:, frame]
         points = [y, *x]
@@ -184,8 +185,9 @@ def test_drifting_moves_outputs_along_the_field(network):
         args = (jax.random.key(0), at, config, COND, DATA * 0 + 2.0, ALL, jnp.float32(1.0), 8)
         return objectives.drifting(*args)[0]
 
-    assert jax.grad(loss)(0.0) < -0.1  # the data are above
-    assert jax.grad(loss)(4.0) > 0.1
+    slope = jax.jit(jax.grad(loss))
+    assert slope(0.0) < -0.1  # the data are above
+    assert slope(4.0) > 0.1
 
 
 def test_drifting_tau_falls_from_far_to_near():
@@ -196,7 +198,8 @@ def test_drifting_tau_falls_from_far_to_near():
 def circle(params, precision=(0.0,) * consistency.FEATURES, share=1.0, seed=0):
     config = FlowConfig(dim=8, depth=1, type="flow_matching")
     key = jax.random.key(seed)
-    return consistency.loss(key, params, config, COND, DATA, SOME, jnp.array(precision), share, 4)
+    rest = (config, COND, DATA, SOME, jnp.array(precision), share, 4)
+    return jax.jit(lambda p: consistency.loss(key, p, *rest))(params)
 
 
 def test_consistency_is_zero_for_the_exact_field(network):
@@ -230,12 +233,20 @@ def test_consistency_of_a_formula_with_a_known_slope(network):
 
 def test_folded_consistency_head_makes_what_the_circle_ends_in():
     config = FlowConfig(dim=8, depth=2, type="flow_matching")
-    params = head.init(jax.random.key(0), config, Z, WIDTH)
-    params = jax.tree.map(lambda p: p + 0.1 * jnp.ones_like(p), params)
-    folded, without = consistency.fold(params, config)
+    without = dataclasses.replace(config, type="drifting")
     z, noise = COND[0], DATA[1]
-    want = -head.network(params, config, z, noise, jnp.full((1, 1), jnp.pi / 2))
-    got = head.sample(folded, without, z, noise, head.schedule(folded, without, 1))
+
+    @jax.jit
+    def both(key):
+        params = head.init(key, config, Z, WIDTH)
+        params = jax.tree.map(lambda p: p + 0.1, params)
+        folded, kind = consistency.fold(params, config)
+        assert kind == without
+        want = -head.network(params, config, z, noise, jnp.full((1, 1), jnp.pi / 2))
+        times = head.schedule(folded, without, 1)
+        return folded, want, head.sample(folded, without, z, noise, times)
+
+    folded, want, got = both(jax.random.key(0))
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     fresh = jax.eval_shape(lambda key: head.init(key, without, Z, WIDTH), jax.random.key(0))
     assert jax.tree.structure(folded) == jax.tree.structure(fresh)

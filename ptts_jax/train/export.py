@@ -5,6 +5,7 @@ into the reference's layout. The model inside the package is such a folder.
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,13 @@ def model(lm_run: Path, codec_run: Path) -> tuple[dict[str, Any], Config, lm.Tok
     return params, config, tokenizer
 
 
-def write(lm_run: Path, codec_run: Path, corpus: Path, out: Path, name: str) -> list[Path]:
+def write(
+    lm_run: Path, codec_run: Path, corpus: Path, out: Path, name: str, temperature: float
+) -> list[Path]:
     """The model and its voices in the folder `out`; the files written."""
     clips = open_corpus(corpus)
     params, config, tokenizer = model(lm_run, codec_run)
+    config = replace(config, default_temperature=temperature)
     size = sum(leaf.size for leaf in flatten(params).values())
     print(f"{name}: {size / 1e6:.2f} million parameters", file=sys.stderr)
     (out / "voices").mkdir(parents=True, exist_ok=True)
@@ -72,11 +76,13 @@ def define(values: flags.FlagValues) -> None:
     text("corpus", None, "the corpus, for the voices", required=True)
     text("out", None, "the folder to write", required=True)
     text("name", "mine", "the model's name")
+    words = "its temperature, where none is asked for"
+    flags.DEFINE_float("temperature", 0.3, words, 0, flag_values=values)
 
 
 def run(options: flags.FlagValues) -> None:
     folders = (Path(options[name].value) for name in ("lm", "codec", "corpus", "out"))
-    written = write(*folders, options.name)
+    written = write(*folders, options.name, options.temperature)
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
