@@ -29,9 +29,11 @@ python -m ptts_jax.train.export --lm=RUN --codec=RUN --corpus=FOLDER --out=FOLDE
 """
 
 
-def model(lm_run: Path, codec_run: Path) -> tuple[dict[str, Any], Config, lm.Tokenizer]:
+def model(
+    lm_run: Path, codec_run: Path, plain: bool
+) -> tuple[dict[str, Any], Config, lm.Tokenizer]:
     """Parameters, config and tokenizer of a language model and a codec that belong together."""
-    own, config, tokenizer, meta = lm.load(lm_run)
+    own, config, tokenizer, meta = lm.load(lm_run, plain)
     trained, mimi, _ = codec.load(codec_run)
     if mimi != config.mimi or encoder_key(trained["encoder"]) != meta["encoder"]:
         raise ValueError(
@@ -44,11 +46,18 @@ def model(lm_run: Path, codec_run: Path) -> tuple[dict[str, Any], Config, lm.Tok
 
 
 def write(
-    lm_run: Path, codec_run: Path, corpus: Path, out: Path, name: str, temperature: float
+    lm_run: Path,
+    codec_run: Path,
+    corpus: Path,
+    out: Path,
+    *,
+    name: str,
+    temperature: float = 0.3,
+    plain: bool = False,
 ) -> list[Path]:
     """The model and its voices in the folder `out`; the files written."""
     clips = open_corpus(corpus)
-    params, config, tokenizer = model(lm_run, codec_run)
+    params, config, tokenizer = model(lm_run, codec_run, plain)
     config = replace(config, default_temperature=temperature)
     size = sum(leaf.size for leaf in flatten(params).values())
     print(f"{name}: {size / 1e6:.2f} million parameters", file=sys.stderr)
@@ -76,13 +85,16 @@ def define(values: flags.FlagValues) -> None:
     text("corpus", None, "the corpus, for the voices", required=True)
     text("out", None, "the folder to write", required=True)
     text("name", "mine", "the model's name")
+    words = "the regression trained beside the head instead of the head: no variety"
+    flags.DEFINE_bool("plain", False, words, flag_values=values)
     words = "its temperature, where none is asked for"
     flags.DEFINE_float("temperature", 0.3, words, 0, flag_values=values)
 
 
 def run(options: flags.FlagValues) -> None:
     folders = (Path(options[name].value) for name in ("lm", "codec", "corpus", "out"))
-    written = write(*folders, options.name, options.temperature)
+    chosen = {name: options[name].value for name in ("name", "temperature", "plain")}
+    written = write(*folders, **chosen)
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
