@@ -250,8 +250,15 @@ def test_the_log_survives_a_cut(tmp_path):
 
 
 def test_plot(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="an extra")
     run(tmp_path / "a", 20)
     assert plot.main(["plot", f"--runs={tmp_path / 'a'}"]) == 0
     assert (tmp_path / "a" / plot.NAME).read_bytes().startswith(b"\x89PNG")
     assert plot.main(["plot", f"--runs={tmp_path / 'none'}"]) == 1
     assert "no log.jsonl there" in capsys.readouterr().err
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert plot.main(["plot", f"--runs={tmp_path}"]) == 1
+    assert "matplotlib is not installed" in capsys.readouterr().err
