@@ -33,7 +33,7 @@ def model(
     lm_run: Path, codec_run: Path, plain: bool
 ) -> tuple[dict[str, Any], Config, lm.Tokenizer]:
     """Parameters, config and tokenizer of a language model and a codec that belong together."""
-    own, config, tokenizer, meta = lm.load(lm_run, plain)
+    own, config, tokenizer, meta = lm.load(lm_run, plain=plain)
     trained, mimi, _ = codec.load(codec_run)
     if mimi != config.mimi or encoder_key(trained["encoder"]) != meta["encoder"]:
         raise ValueError(
