@@ -10,9 +10,9 @@ from tests import tiny_files
 RATE = 16000
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, seconds: float = 1.0) -> None:
     """The command `flite` in `folder`; beside it what it says, and notes of how it was called."""
-    wave = np.concatenate([np.zeros(4000), tiny_files.speech(1.0, RATE), np.zeros(9000)])
+    wave = np.concatenate([np.zeros(4000), tiny_files.speech(seconds, RATE), np.zeros(9000)])
     soundfile.write(folder / "said.wav", wave, RATE)
     script = folder / "flite"
     script.write_text(

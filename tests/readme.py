@@ -66,7 +66,7 @@ def main(clone: Path, python: Path) -> None:
         tools = Path(scratch) / "bin"
         tools.mkdir()
         (tools / "python3").symlink_to(python.resolve())
-        fakeflite.write(tools)
+        fakeflite.write(tools, seconds=6.0)  # long enough for any sentence
         path = os.pathsep.join([str(clone / ".venv/bin"), str(tools), os.environ["PATH"]])
         plain = os.environ | {"PATH": path}
         with_hub = plain | hub.environment(Path(scratch))
