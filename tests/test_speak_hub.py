@@ -38,6 +38,7 @@ def run(hub, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
     monkeypatch.setattr(config, "get", released_files.shrunk)
+    monkeypatch.setattr(bundled, "available", lambda: False)  # see test_bundled.py
     monkeypatch.setattr(ptts_jax, "use_compilation_cache", lambda: None)  # is for the process
     place = tmp_path / "place"
     place.mkdir()
@@ -163,7 +164,6 @@ def test_names_that_are_none(refuse, hub):
 @pytest.mark.parametrize("network", ["refused", "swallowed", "offline"])
 def test_a_first_run_without_a_network(network, refuse, monkeypatch):
     """Given up at the first file, and said in one line."""
-    monkeypatch.setattr(bundled, "available", lambda: False)
     with blackhole() as dark:
         url = dark if network == "swallowed" else closed_url()
         monkeypatch.setenv("HF_ENDPOINT", url)
