@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ptts_jax.files import atomic_write
+
 NAME = "log.jsonl"
 
 
@@ -26,7 +28,8 @@ def read(out: Path) -> list[dict[str, float]]:
 def restart(out: Path, step: int) -> None:
     """Forget what was logged after `step`: the run goes on from there."""
     kept = [entry for entry in read(out) if entry["step"] <= step]
-    (out / NAME).write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+    with atomic_write(out / NAME) as beside:
+        beside.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 def append(out: Path, step: int, figures: Mapping[str, float]) -> None:
