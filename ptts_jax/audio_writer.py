@@ -99,20 +99,27 @@ class AudioWriter:
                 self._stack.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
+        patchable = self._encoder is None and self._patchable
+        if patchable:  # an interrupted write may have left any part of its samples
+            self.samples = (self._file.seek(0, os.SEEK_END) - HEADER_BYTES) // 2
+            self._file.seek(HEADER_BYTES + 2 * self.samples)
         self._append(np.zeros(int(TAIL * self.rate), np.int16))
-        if self._encoder is None and self._patchable:
-            end = self._file.seek(0, os.SEEK_END)
+        if patchable:
+            end = self._file.tell()
             self._file.seek(0)
             self._put(_wav_header(self.rate, end - HEADER_BYTES))
             self._file.seek(end)
 
     def _append(self, data: np.ndarray) -> None:
+        # Counted first: an interrupt is noticed when a write returns, and then the data is there.
         if self._encoder is None:
+            self.samples += len(data)
             self._put(data.astype("<i2").tobytes())
         else:
             for at in range(0, len(data), ENCODER_BLOCK):
-                self._encoder.write(data[at : at + ENCODER_BLOCK])
-        self.samples += len(data)
+                part = data[at : at + ENCODER_BLOCK]
+                self.samples += len(part)
+                self._encoder.write(part)
 
     def _put(self, data: bytes) -> None:
         self._file.write(data)

@@ -250,6 +250,44 @@ def test_interrupt_keeps_what_was_spoken(name, tmp_path):
     assert os.listdir(tmp_path) == [name]
 
 
+class Interrupted:
+    """An open file or encoder whose write does its work, or a part of it; then Ctrl-C comes."""
+
+    def __init__(self, inner, written: int | None):
+        self.inner, self.written = inner, written
+
+    def write(self, data) -> None:
+        self.inner.write(data[: self.written])
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize(
+    "name, place, written, samples",
+    [
+        ("a.wav", "_file", None, 6000),
+        ("a.wav", "_file", 2001, 4000),
+        ("a.wav", "_file", 0, 3000),
+        ("a.flac", "_encoder", None, 6000),
+    ],
+    ids=["whole", "half a sample", "nothing", "encoded"],
+)
+def test_interrupt_within_a_write(name, place, written, samples, tmp_path, monkeypatch):
+    """What is counted is what the file holds."""
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / name, RATE) as out:
+        out.write(tone(0.125))
+        with monkeypatch.context() as patch:
+            patch.setattr(out, place, Interrupted(getattr(out, place), written))
+            out.write(tone(0.125))
+    y, _ = read(tmp_path / name)
+    silence = RATE // 5
+    assert len(y) == out.samples == samples + silence
+    np.testing.assert_allclose(y[3000:samples], tone(0.125)[: samples - 3000], atol=1e-4)
+    assert not y[samples:].any()
+
+
 def test_interrupt_before_the_first_sound_leaves_nothing(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / "a.wav", RATE):

@@ -32,6 +32,7 @@ from ptts_jax.train import (
     lm_options,
     lm_stage,
     lm_validation,
+    objectives,
     regression,
     tokens,
 )
@@ -157,6 +158,7 @@ def run(options: flags.FlagValues) -> None:
         data.batch,
         lm_validation.validator(c, own, data.held),
         meta=meta(c, encoder_key(trained["encoder"]), own),
+        weight=objectives.importance(jnp.exp(trained["log_variance"]) / data.train.std**2),
     )
     lm_options.run(made, options, own)
 

@@ -57,6 +57,7 @@ class Recipe:
     buckets: int = 5
     curriculum: int = 0  # steps until the longest rows are seen
     bf16: bool = False
+    muon: bool = False  # orthogonalised updates of the backbone's matrices, else AdamW alone
     int8: bool = False  # products as the int8 model does them, for fine-tuning
 
 
@@ -79,8 +80,15 @@ def extra(key: Array, width: int, size: int) -> Params:
 
 
 def loss(
-    trained: Params, c: FlowLMConfig, recipe: Recipe, batch: Rows, key: Array, step: Array
+    trained: Params,
+    c: FlowLMConfig,
+    recipe: Recipe,
+    batch: Rows,
+    key: Array,
+    step: Array,
+    weight: objectives.Weight = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
+    """`weight` is that of each dimension of a latent."""
     keys = jax.random.split(key, 3)
     batch = _dropped(keys[0], recipe, batch)
     history = rows.noisy_history(
@@ -97,14 +105,14 @@ def loss(
     total = recipe.eos * figures["eos"]
     if recipe.regress:
         made = z @ trained["extra"]["regress"].T
-        figures["regress"] = objectives.regression(made, data, valid)
+        figures["regress"] = objectives.regression(made, data, valid, weight)
         total += recipe.regress * figures["regress"]
     if maps:
         figures["guide"] = guide(maps, batch.token_count, batch.frame_count, recipe.guide_sigma)
         total += _guide_weight(recipe, step) * figures["guide"]
 
     def with_head() -> tuple[Array, dict[str, Array]]:
-        return _head_loss(keys[2], trained, c, recipe, z, data, valid, step)
+        return _head_loss(keys[2], trained, c, recipe, z, data, valid, step, weight)
 
     if recipe.head_from:
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(with_head))
@@ -135,12 +143,13 @@ def _head_loss(
     data: Array,
     valid: Array,
     step: Array,
+    weight: objectives.Weight,
 ) -> tuple[Array, dict[str, Array]]:
     own, extras, copies = trained["lm"]["head"], trained["extra"], recipe.copies
     args = (key, own, c.flow, z, data, valid)
     match recipe.objective:
         case "lsd":
-            return objectives.lsd(*args, extras["precision"], copies)
+            return objectives.lsd(*args, extras["precision"], copies, weight)
         case "flow_matching":
             return objectives.flow_matching(*args, copies)
         case "drifting":
@@ -167,7 +176,11 @@ def optimiser(
 ) -> optax.GradientTransformation:
     rate = optim.schedule(recipe.rate, recipe.steps, recipe.warmup)
     constants = ("lm/mean", "lm/std", "lm/head/times/.*/freqs")[: 3 if c.flow.num_times else 2]
-    return frozen(optim.adamw(rate, decay=recipe.decay), constants + fixed)
+    if recipe.muon:
+        tx = optim.muon(rate, lambda path: "/layers/" in path, decay=recipe.decay)
+    else:
+        tx = optim.adamw(rate, decay=recipe.decay)
+    return frozen(tx, constants + fixed)
 
 
 def stage(
@@ -178,6 +191,7 @@ def stage(
     validate: Callable[[Params, int], dict[str, float]] | None = None,
     fixed: tuple[str, ...] = (),
     meta: Mapping[str, Any] | None = None,
+    weight: objectives.Weight = 1.0,
 ) -> Stage:
     tx = optimiser(recipe, c, fixed)
 
@@ -189,7 +203,7 @@ def stage(
         state: Params, rows_: Rows, key: Array, step: Array
     ) -> tuple[Params, dict[str, Array]]:
         gradient, figures = jax.grad(loss, has_aux=True)(
-            state["trained"], c, recipe, rows_, key, step
+            state["trained"], c, recipe, rows_, key, step, weight
         )
         updates, optimiser_state = tx.update(gradient, state["optimiser"], state["trained"])
         trained = optax.apply_updates(state["trained"], updates)

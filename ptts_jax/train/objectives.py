@@ -17,7 +17,21 @@ from ptts_jax.config import FlowConfig
 
 Params = dict[str, Any]
 
+Weight = Array | float  # of each dimension of a latent [D]
+
 SIGMA_MIN = 1e-3  # of flow matching: noise that is left on data
+LEAST_NOISE = 0.1  # share of a dimension's variance that no model is asked to be nearer than
+
+
+def importance(noise: Array) -> Array:
+    """Weights [D], 1 on average, of a latent's dimensions by the posterior's variance in them.
+
+    `noise` [D] is a share of each dimension's variance. What a codec's decoder is used to see
+    noisy matters less to it, and training on all alike goes for the greater part to dimensions
+    that nobody hears.
+    """
+    weight = 1 / (noise + LEAST_NOISE)
+    return weight / jnp.mean(weight)
 
 
 def mean(values: Array, valid: Array) -> Array:
@@ -26,10 +40,10 @@ def mean(values: Array, valid: Array) -> Array:
     return jnp.sum(values * valid) / jnp.maximum(valid.sum(), 1)
 
 
-def regression(made: Array, data: Array, valid: Array) -> Array:
+def regression(made: Array, data: Array, valid: Array, weight: Weight = 1.0) -> Array:
     """Squared and absolute error: blurred where several frames are possible, and quick to learn."""
     error = made - data
-    return mean(jnp.mean(jnp.square(error) + jnp.abs(error), axis=-1), valid)
+    return mean(jnp.mean(weight * (jnp.square(error) + jnp.abs(error)), axis=-1), valid)
 
 
 def head_regression(
@@ -63,6 +77,7 @@ def lsd(
     valid: Array,
     precision: Array,
     copies: int,
+    weight: Weight = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
     """Lagrangian self-distillation: a velocity, and jumps that agree with it.
 
@@ -74,7 +89,7 @@ def lsd(
     t = _times(keys[1], (copies, *data.shape[:-1], 1))
     x = t * data + (1 - t) * noise
     velocity = head.network(params, c, z, x, t, t)
-    diagonal = mean(jnp.sum(jnp.square(velocity - (data - noise)), axis=-1), valid)
+    diagonal = mean(jnp.sum(weight * jnp.square(velocity - (data - noise)), axis=-1), valid)
 
     distilled, some = max(copies // 4, 1), max(data.shape[0] * min(copies, 4) // 4, 1)
     z, data, valid = z[:some], data[:some], valid[:some]
@@ -90,7 +105,7 @@ def lsd(
     landed = x + (t - s) * u
     fixed = jax.lax.stop_gradient((params, z))
     wanted = head.network(fixed[0], c, fixed[1], landed, t, t)
-    off = jnp.sum(jnp.square(u + (t - s) * slope - wanted), axis=-1)
+    off = jnp.sum(weight * jnp.square(u + (t - s) * slope - wanted), axis=-1)
     jumps = mean(off, valid)
 
     size = data.shape[-1]

@@ -1,11 +1,13 @@
 """Optimisers: AdamW with warm-up, cosine decay and clipping; parts may be frozen by path."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from optax import contrib
 
 
 def schedule(rate: float, steps: int, warmup: int, floor: float = 0.02) -> optax.Schedule:
@@ -27,6 +29,41 @@ def adamw(
         optax.clip_by_global_norm(clip),
         optax.adamw(rate, *betas, weight_decay=decay, mask=matrices),
     )
+
+
+def muon(
+    rate: float | optax.Schedule,
+    chosen: Callable[[str], bool],
+    *,
+    decay: float = 0.01,
+    clip: float = 1.0,
+) -> optax.GradientTransformation:
+    """Orthogonalised momentum for the matrices whose path is `chosen`, AdamW for what is left.
+
+    Its updates are as large as AdamW's, so that one rate does for both.
+    """
+
+    def kinds(params: Any) -> Any:
+        def kind(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
+            own = isinstance(leaf, jax.Array) and leaf.ndim == 2 and chosen(name(path))
+            return contrib.MuonDimensionNumbers() if own else None
+
+        return jax.tree_util.tree_map_with_path(kind, params)
+
+    inner = contrib.muon(
+        rate,
+        weight_decay=decay,
+        adam_b2=0.95,
+        adam_weight_decay=decay,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=kinds,
+    )
+    return optax.chain(optax.clip_by_global_norm(clip), inner)
+
+
+def name(path: Any) -> str:
+    """A leaf's path in words, as lm/head/net/final/w."""
+    return "/".join(str(getattr(k, "key", k)) for k in path)
 
 
 def matrices(params: Any) -> Any:
