@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jax import Array
 
 from ptts_jax import generate
 from ptts_jax.attention import KVCache, bucket
@@ -19,8 +20,14 @@ from ptts_jax.voices import Voice, WarmCaches, open_cache
 
 Params = dict[str, Any]
 
-PREFILL_BLOCKS = (64, 16)  # few shapes to compile; a short text wastes at most 15 slots
+# Few shapes to compile, and few slots wasted. One pass of 64 costs as much as two of 16.
+PREFILL_BLOCKS = (64, 48, 32, 16)
 SCAN_FRAMES = 16  # frames per call of the scanning drivers
+# Streaming: so many frames one by one, since they are waited for; then several per call, since to
+# begin a step takes a sixth of its time. Frames behind the last of a text are made in vain.
+SINGLES = 8
+SEVERAL = 4
+BLOCK = 8  # frames that are decoded at once, where there are as many: they cost half as much
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,11 @@ def noise(sampling: Sampling, job: Job, frame: int, size: int) -> np.ndarray:
     return kept[:size]
 
 
+def _draw(config: Config, sampling: Sampling, jobs: Sequence[Job], frame: int) -> np.ndarray:
+    """The noise of a frame of every row [B, D]."""
+    return np.stack([noise(sampling, job, frame, config.mimi.latent_dim) for job in jobs])
+
+
 def slots_for(voices: Sequence[Voice], jobs: Sequence[Job]) -> int:
     """Cache slots that hold any of the jobs."""
     need = max(v.length for v in voices) + PREFILL_BLOCKS[-1] + SCAN_FRAMES
@@ -76,7 +88,17 @@ def start(
     params: Params, config: Config, cache: KVCache, jobs: Sequence[Job], sampling: Sampling
 ) -> generate.GenState:
     """A state that has read the rows' texts; `cache` holds their voices."""
-    state = generate.begin(
+    state = _begin(params, config, cache, jobs, sampling)
+    lengths = np.array([len(j.tokens) for j in jobs])
+    for at, size in prefill_blocks(int(lengths.max())):
+        state = generate.prefill_text(params, config, state, *_block(jobs, at, size))
+    return state
+
+
+def _begin(
+    params: Params, config: Config, cache: KVCache, jobs: Sequence[Job], sampling: Sampling
+) -> generate.GenState:
+    return generate.begin(
         params,
         config,
         sampling.steps,
@@ -85,25 +107,22 @@ def start(
         np.array([j.limit for j in jobs], np.int32),
         np.float32(sampling.eos_threshold),
     )
-    lengths = np.array([len(j.tokens) for j in jobs])
-    for at, size in prefill_blocks(int(lengths.max())):
-        tokens = np.zeros((len(jobs), size), np.int32)
-        for row, job in enumerate(jobs):
-            part = job.tokens[at : at + size]
-            tokens[row, : len(part)] = part
-        count = np.clip(lengths - at, 0, size).astype(np.int32)
-        state = generate.prefill_text(params, config, state, tokens, count)
-    return state
+
+
+def _block(jobs: Sequence[Job], at: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows' tokens [B, size] from `at` on, and how many of them are meant [B]."""
+    tokens, count = np.zeros((len(jobs), size), np.int32), np.zeros(len(jobs), np.int32)
+    for row, job in enumerate(jobs):
+        part = job.tokens[at : at + size]
+        tokens[row, : len(part)], count[row] = part, len(part)
+    return tokens, count
 
 
 def prefill_blocks(length: int) -> Iterator[tuple[int, int]]:
-    """(start, size) of the blocks that cover a length."""
-    large, small = PREFILL_BLOCKS
-    at = 0
-    while at < length:
-        size = large if length - at > large - small else small
-        yield at, size
-        at += size
+    """(start, size) of the blocks that cover a length: large ones, then the least that will do."""
+    for at in range(0, length, PREFILL_BLOCKS[0]):
+        rest = min(length - at, PREFILL_BLOCKS[0])
+        yield at, min(size for size in PREFILL_BLOCKS if size >= rest)
 
 
 def latents(
@@ -118,18 +137,34 @@ def latents(
     """Frame by frame, job after job: (job number, latent [D])."""
     warm, slots = warm or WarmCaches(), slots_for([voice], jobs)
     for number, job in enumerate(jobs):
-        state = start(params, config, warm.take(voice, slots), [job], sampling)
+        singles = SINGLES if number == 0 else 1
+        state = _begin(params, config, warm.take(voice, slots), [job], sampling)
         try:
-            for frame in range(job.limit):
-                if stop.is_set():
-                    return
-                draw = noise(sampling, job, frame, config.mimi.latent_dim)
-                state, out = generate.step(params, config, state, draw[None])
-                if not np.asarray(out.valid)[0]:
+            *blocks, last = prefill_blocks(len(job.tokens) + 1)
+            for block in blocks:
+                state = generate.prefill_text(params, config, state, *_block([job], *block))
+            at = 0
+            while at < job.limit and not stop.is_set():
+                count = 1 if at < singles else SEVERAL
+                draws = np.stack([_draw(config, sampling, [job], at + i) for i in range(count)])
+                if at == 0:
+                    state, out = generate.first(
+                        params, config, state, *_block([job], *last), draws[0]
+                    )
+                elif count == 1:
+                    state, out = generate.step(params, config, state, draws[0])
+                else:
+                    state, out = generate.scan_steps(params, config, state, draws)
+                at += count
+                meant = int(np.sum(out.valid))
+                for latent in np.asarray(out.latent).reshape(count, -1)[:meant]:
+                    yield number, latent
+                if meant < count:
                     break
-                yield number, np.asarray(out.latent)[0]
         finally:
             warm.give(voice, state.cache)
+        if stop.is_set():
+            return
 
 
 def decode_block(
@@ -164,22 +199,39 @@ def batch(
 ) -> list[np.ndarray]:
     """All jobs side by side, each in its own voice: scanned in blocks until every row has ended."""
     state = start(params, config, open_cache(voices, slots_for(voices, jobs)), jobs, sampling)
-    decoder, waves, valid = None, [], []
+    decoders: list[CodecState | None] = [None] * len(jobs)
+    waves: list[list[Array]] = [[] for _ in jobs]
+    counts = np.zeros(len(jobs), int)
     for at in range(0, max(j.limit for j in jobs), SCAN_FRAMES):
         if stop.is_set():
             break
         frames = range(at, at + SCAN_FRAMES)
-        draws = [[noise(sampling, j, f, config.mimi.latent_dim) for j in jobs] for f in frames]
-        state, out = generate.scan_steps(params, config, state, np.array(draws))
-        valid.append(np.asarray(out.valid).T)  # [B, N]: waits for the steps alone
+        draws = np.stack([_draw(config, sampling, jobs, frame) for frame in frames])
+        state, out = generate.scan_steps(params, config, state, draws)
+        valid = np.asarray(out.valid).sum(axis=0)  # [B]: waits for the steps alone
         block = np.asarray(out.latent).swapaxes(0, 1)  # [B, N, D]
-        decoder, wave = generate.decode(params, config, decoder or _decoder(config, block), block)
-        waves.append(wave)  # not waited for: decoded beside the next steps
-        if not valid[-1][:, -1].any():
+        # Row by row: a block of one row fits the second-level cache, and a row that has ended costs
+        # nothing. Not waited for: decoded beside the next steps.
+        for row, meant in enumerate(valid):
+            for first in range(0, meant, BLOCK):
+                part = block[row : row + 1, first : first + BLOCK]
+                decoders[row], wave = generate.decode(
+                    params, config, decoders[row] or _decoder(config, part), part
+                )
+                waves[row].append(wave)
+        counts += valid
+        if valid.max() < SCAN_FRAMES:
             break
-    if not waves:
-        return [np.zeros(0, np.float32) for _ in jobs]
-    counts = np.concatenate(valid, axis=1).sum(axis=1)
-    wave = np.concatenate([np.asarray(w) for w in waves], axis=1)
+    return [
+        _whole(config, parts, n * config.mimi.frame_size)
+        for parts, n in zip(waves, counts, strict=True)
+    ]
+
+
+def _whole(config: Config, parts: Sequence[Array], samples: int) -> np.ndarray:
+    """An utterance from its decoded blocks [1, T]."""
+    if not parts:
+        return np.zeros(0, np.float32)
+    wave = np.concatenate([np.asarray(part) for part in parts], axis=1)
     _fade_in(config, wave)
-    return [wave[row, : n * config.mimi.frame_size] for row, n in enumerate(counts)]
+    return wave[0, :samples]

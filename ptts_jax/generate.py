@@ -1,7 +1,8 @@
 """Generation as one pure step over an explicit state, and the jitted functions that drive it.
 
 `begin` -> `prefill` (any number of blocks) -> `step` per frame, or `scan_steps` for a block of
-frames. Knows parameters, configs and arrays; no files, text, threads or clocks.
+frames; `first` is a last block and the first step in one. Knows parameters, configs and arrays; no
+files, text, threads or clocks.
 """
 
 from functools import partial
@@ -96,7 +97,32 @@ def _step(params: Params, config: Config, state: GenState, noise: Array) -> tupl
     p, c = params["lm"], config.flow_lm
     x = lm.embed_latent(p, state.latent[:, None])  # [B, 1, d]
     z, cache = lm.backbone(p, c, x, state.cache, state.position[:, None])
-    z = z[:, 0]
+    return _framed(params, config, state.replace(cache=cache), z[:, 0], noise)
+
+
+def _first(
+    params: Params, config: Config, state: GenState, tokens: Array, count: Array, noise: Array
+) -> tuple[GenState, Frame]:
+    """The end of the texts, tokens [B, T] of which count < T are meant, and the first frame.
+
+    The first latent stands in the slot behind the tokens, so that the weights are read once.
+    """
+    p, c = params["lm"], config.flow_lm
+    slot, last = jnp.arange(tokens.shape[1], dtype=jnp.int32), count[:, None]
+    x = lm.embed_text(p, c, tokens)  # [B, T, d]
+    x = jnp.where((slot == last)[..., None], lm.embed_latent(p, state.latent[:, None]), x)
+    positions = jnp.where(slot <= last, state.position[:, None] + slot, -1)
+    z, cache = lm.backbone(p, c, x, state.cache, positions)
+    z = jnp.take_along_axis(z, last[..., None], axis=1)[:, 0]
+    state = state.replace(cache=cache, position=state.position + count)
+    return _framed(params, config, state, z, noise)
+
+
+def _framed(
+    params: Params, config: Config, state: GenState, z: Array, noise: Array
+) -> tuple[GenState, Frame]:
+    """A frame from the backbone's output z [B, Z] in the slot of the latent before it."""
+    p, c = params["lm"], config.flow_lm
     logit = lm.eos_logit(p, z)
     latent = head.sample(p["head"], c.flow, z, noise, state.times)
 
@@ -104,9 +130,7 @@ def _step(params: Params, config: Config, state: GenState, noise: Array) -> tupl
     eos_frame = jnp.where((state.eos_frame == NO_EOS) & fires, state.frame, state.eos_frame)
     state = state.replace(eos_frame=eos_frame)
     frame = Frame(latent, logit, ~state.ended)
-    state = state.replace(
-        cache=cache, position=state.position + 1, latent=latent, frame=state.frame + 1
-    )
+    state = state.replace(position=state.position + 1, latent=latent, frame=state.frame + 1)
     return state, frame
 
 
@@ -138,6 +162,7 @@ def _encode(
 begin = partial(jax.jit, static_argnames=("config", "steps"), donate_argnames="cache")(_begin)
 prefill = partial(jax.jit, static_argnames="config", donate_argnames="state")(_prefill)
 prefill_text = partial(jax.jit, static_argnames="config", donate_argnames="state")(_prefill_text)
+first = partial(jax.jit, static_argnames="config", donate_argnames="state")(_first)
 step = partial(jax.jit, static_argnames="config", donate_argnames="state")(_step)
 scan_steps = partial(jax.jit, static_argnames="config", donate_argnames="state")(_scan_steps)
 decode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_decode)

@@ -24,7 +24,7 @@ def check(
     noise_clamp: float | None = None,
     eos_threshold: float | None = None,
     frames_after_eos: int | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> None:
     """Refuse what no model can use."""
     if temperature is not None and not 0 <= temperature < 100:
@@ -38,7 +38,7 @@ def check(
     if frames_after_eos is not None and not 0 <= frames_after_eos <= LONGEST_TAIL:
         bounds = f"from 0 to {LONGEST_TAIL}"
         raise ValueError(f"frames_after_eos {frames_after_eos}: give a whole number {bounds}")
-    if not 1 <= max_tokens <= ENDLESS:
+    if max_tokens is not None and not 1 <= max_tokens <= ENDLESS:
         bounds = f"from 1 to {ENDLESS} (about {MAX_TOKENS})"
         raise ValueError(f"max_tokens {max_tokens}: give a whole number {bounds}")
 

@@ -74,7 +74,7 @@ def _flags() -> flags.FlagValues:
     number("noise_clamp", "cut the noise at this value")
     number("eos_threshold", "higher: ends later; the model's own if not given")
     whole("frames_after_eos", None, "frames (80 ms) to go on after the end")
-    whole("max_tokens", texts.MAX_TOKENS, "tokens per chunk of a long text")
+    whole("max_tokens", None, "tokens per chunk of a long text; the model's own if not given")
     groups = "quantise attention and ffn; --int8=attention,ffn,flow,codec names others, or all"
     switch_or_value = flags.Flag(_Groups(), None, "int8", None, groups, boolean=True)
     flags.DEFINE_flag(switch_or_value, values)

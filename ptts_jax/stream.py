@@ -18,11 +18,8 @@ from ptts_jax.voices import Voice, WarmCaches
 
 Params = dict[str, Any]
 
-# Each frame at once until there is a lead, then blocks, which cost half as much a frame. Two sizes,
-# since each is a compilation, and a lead of one block, so that speech that is made only just as
-# fast as it plays has no gaps.
-SINGLES = 8  # frames
-BLOCK = 8  # frames
+# Each frame at once until there is a lead, then blocks. Two sizes, since each is a compilation, and
+# a lead of one block, so that speech that is made only just as fast as it plays has no gaps.
 AHEAD = 375  # frames (30 s) that the language model may be ahead of whoever listens
 
 
@@ -37,6 +34,7 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """Waveform blocks of all jobs in turn; ends at once when closed or when `stop` is set."""
     done = threading.Event()  # the listener has gone
+    heard = threading.Event()  # the first frame is on its way to the listener
     out: queue.Queue = queue.Queue()
     room = threading.Semaphore(AHEAD)
 
@@ -45,6 +43,8 @@ def stream(
             halted = _Either(stop, done)
             for item in drivers.latents(params, config, voice, jobs, sampling, halted, warm):
                 out.put(item)
+                while not heard.wait(0.1) and not halted.is_set():
+                    pass  # a second step beside the first decoding would slow both down
                 while not room.acquire(timeout=0.1) and not halted.is_set():
                     pass
             out.put(None)
@@ -64,7 +64,7 @@ def stream(
     forget = atexit.unregister
     atexit.register(end)
     try:
-        yield from _decoded(params, config, out, room, stop)
+        yield from _decoded(params, config, out, room, stop, heard)
     finally:
         end()
         forget(end)
@@ -86,6 +86,7 @@ def _decoded(
     items: queue.Queue,
     room: threading.Semaphore,
     stop: threading.Event,
+    heard: threading.Event,
 ) -> Iterator[np.ndarray]:
     decoder, current, spoken = None, 0, 0
     ready: list[np.ndarray] = []
@@ -97,9 +98,10 @@ def _decoded(
         turn = item is None or item[0] != current  # the job's last frame has come
         if not turn:
             ready.append(item[1])
-        if turn or spoken < SINGLES or len(ready) == BLOCK:
-            for block, count in _blocks(ready, single=spoken < SINGLES):
+        if turn or spoken < drivers.SINGLES or len(ready) == drivers.BLOCK:
+            for block, count in _blocks(ready, single=spoken < drivers.SINGLES):
                 decoder, wave = drivers.decode_block(params, config, decoder, block)
+                heard.set()
                 yield wave[0, : count * config.mimi.frame_size]
             spoken += len(ready)
             ready = []
@@ -111,10 +113,10 @@ def _decoded(
 
 def _blocks(ready: list[np.ndarray], single: bool) -> Iterator[tuple[np.ndarray, int]]:
     """Latents [1, T, D] and how many of the T are meant; what pads a last block is not heard."""
-    if single or len(ready) < BLOCK // 2:
+    if single or len(ready) < drivers.BLOCK // 2:
         for latent in ready:
             yield latent[None, None], 1
     else:
-        block = np.zeros((1, BLOCK, ready[0].size), np.float32)
+        block = np.zeros((1, drivers.BLOCK, ready[0].size), np.float32)
         block[0, : len(ready)] = ready
         yield block, len(ready)

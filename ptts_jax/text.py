@@ -14,6 +14,8 @@ from pathlib import Path
 from ptts_jax.config import Config, TextRules
 
 MAX_TOKENS = 50  # of a chunk; the models were trained on single sentences
+MAX_LETTERS = 80  # of one, where a token is a letter
+FEW_TOKENS = 256  # a tokenizer that knows fewer knows letters alone
 ENDLESS = 500  # tokens of a chunk; the reference goes on, and memory runs out
 
 _FINAL = ".!?…"
@@ -242,14 +244,21 @@ class Chunk:
     max_frames: int
 
 
+def longest_chunk(config: Config) -> int:
+    """Tokens of a chunk for a model, where nobody asks for others."""
+    return MAX_LETTERS if config.flow_lm.lookup_table.n_bins < FEW_TOKENS else MAX_TOKENS
+
+
 def chunks(
     text: str,
     tokenizer: Tokenizer,
     config: Config,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     frames_after_eos: int | None = None,
 ) -> list[Chunk]:
     """The whole way. `frames_after_eos` goes before the model's own number, that before a guess."""
+    if max_tokens is None:
+        max_tokens = longest_chunk(config)
     chosen = frames_after_eos
     if chosen is None:
         chosen = config.model_recommended_frames_after_eos

@@ -114,7 +114,7 @@ class TTS:
         noise_clamp: float | None = None,
         eos_threshold: float | None = None,
         frames_after_eos: int | None = None,
-        max_tokens: int = texts.MAX_TOKENS,
+        max_tokens: int | None = None,
         stop: threading.Event | None = None,
     ) -> Iterator[np.ndarray]:
         """Speech in float32 blocks as they are made; closing it, or `stop`, ends the work."""
@@ -141,7 +141,7 @@ class TTS:
         noise_clamp: float | None = None,
         eos_threshold: float | None = None,
         frames_after_eos: int | None = None,
-        max_tokens: int = texts.MAX_TOKENS,
+        max_tokens: int | None = None,
         stop: threading.Event | None = None,
     ) -> list[np.ndarray]:
         """Several texts side by side, one voice for all or one each; the same audio as one by one.
@@ -174,7 +174,7 @@ class TTS:
             for number in range(len(lines))
         ]
 
-    def _jobs(self, text: str, seed: int, tail: int | None, max_tokens: int) -> list[Job]:
+    def _jobs(self, text: str, seed: int, tail: int | None, max_tokens: int | None) -> list[Job]:
         texts.check_speakable(text)
         chunks = texts.chunks(text, self.tokenizer, self.config, max_tokens, tail)
         return [

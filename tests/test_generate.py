@@ -84,6 +84,36 @@ def test_prefill_and_a_step_is_a_prefill_of_one_more():
     alike(history(stepped), history(filled))
 
 
+@pytest.mark.parametrize("row, size", [(0, 16), (1, 48), (2, 32)])
+def test_a_text_and_the_first_frame_in_one_pass(row, size):
+    draws = noise([row], 17)
+    state, frame = generate.step(PARAMS, C, opened([row]), draws[0])
+    begun = voices.open_cache([VOICES[row]], 256)
+    begun = drivers._begin(PARAMS, C, begun, [JOBS[row]], NOISY)
+    own = drivers._block([JOBS[row]], 0, size)
+    at_once, first = generate.first(PARAMS, C, begun, *own, draws[0])
+    np.testing.assert_allclose(first.latent, frame.latent, atol=1e-5)
+    np.testing.assert_allclose(first.eos_logit, frame.eos_logit, atol=1e-5)
+    alike(history(at_once), history(state))
+    for name in ("position", "frame", "eos_frame"):
+        np.testing.assert_array_equal(getattr(at_once, name), getattr(state, name))
+    # What stands behind it in the cache is overwritten, not seen.
+    later = [scanned(s, draws[1:]).latent for s in (poisoned(at_once), state)]
+    np.testing.assert_allclose(*later, atol=1e-5)
+
+
+def test_rows_of_other_lengths_begin_in_one_pass():
+    rows = [0, 2]
+    state = drivers._begin(
+        PARAMS, C, voices.open_cache([VOICES[i] for i in rows], 256), [JOBS[i] for i in rows], NOISY
+    )
+    draws = noise(rows, 5)
+    own = drivers._block([JOBS[i] for i in rows], 0, 32)
+    state, frame = generate.first(PARAMS, C, state, *own, draws[0])
+    found = np.concatenate([frame.latent[None], scanned(state, draws[1:]).latent])
+    np.testing.assert_allclose(found, scanned(opened(rows), draws).latent, atol=1e-5)
+
+
 def test_prefill_in_other_blocks_is_the_same(monkeypatch):
     at_once = opened([3])  # 64 + 16 slots for 70 tokens
     monkeypatch.setattr(drivers, "PREFILL_BLOCKS", (16, 16))
@@ -134,8 +164,8 @@ def test_the_cache_never_overflows():
         v, j = voice(length), Job([1] * tokens, 1, limit)
         slots = drivers.slots_for([v, VOICES[2]], [JOBS[0], j])
         frames = -(-limit // drivers.SCAN_FRAMES) * drivers.SCAN_FRAMES
-        padded = sum(size for _, size in drivers.prefill_blocks(tokens))
-        need = length + max(tokens + frames, padded)
+        padded = (sum(size for _, size in drivers.prefill_blocks(tokens + i)) for i in (0, 1))
+        need = length + max(tokens + frames, *padded)
         assert need <= slots
         tight += need > slots - 40
     assert tight  # some came close
@@ -269,9 +299,8 @@ def test_clamped_noise(clamp):
 def test_each_shape_is_compiled_once():
     """The first utterance compiles one step, the next of the same bucket nothing at all."""
     c = dataclasses.replace(C, default_temperature=0.41)  # another model: all is compiled anew
-    functions = {
-        name: getattr(generate, name) for name in ("begin", "prefill_text", "step", "decode")
-    }
+    names = ("begin", "prefill_text", "first", "step", "scan_steps", "decode")
+    functions = {name: getattr(generate, name) for name in names}
     before = {name: f._cache_size() for name, f in functions.items()}
 
     def speak(v: Voice, jobs: list[Job], sampling: Sampling) -> None:
@@ -280,7 +309,8 @@ def test_each_shape_is_compiled_once():
 
     speak(VOICES[1], [JOBS[1], JOBS[3]], Sampling(0.4, eos_threshold=1e9))
     made = {name: f._cache_size() - before[name] for name, f in functions.items()}
-    assert made == {"begin": 1, "prefill_text": 2, "step": 1, "decode": 2}
+    once = {"begin": 1, "prefill_text": 1, "step": 1, "scan_steps": 1}
+    assert made == {**once, "first": 2, "decode": 2}
     with compilations() as found:
         for seed, v in enumerate(VOICES):
             jobs = [job(length, seed, limit=25 + seed, tail=seed) for length in (1, 15, 64, 66)]

@@ -230,6 +230,21 @@ def test_what_a_chunk_tells_generation(both):
         assert text.chunks(raw, tokenizer, recommended, 50, 1)[0].frames_after_eos == 1
 
 
+def test_a_model_of_letters_takes_longer_chunks(both):
+    """Tokens are fewer letters there, so that a sentence is not cut at its first comma."""
+    english = config.get("english")
+    table = dataclasses.replace(english.flow_lm.lookup_table, n_bins=51)
+    letters = dataclasses.replace(
+        english, flow_lm=dataclasses.replace(english.flow_lm, lookup_table=table)
+    )
+    for tokenizer in both:
+        often = next(n for n in range(99) if len(tokenizer.encode("the river, " * n)) > 55)
+        raw = ("the river, " * often).strip(", ") + "."
+        assert len(text.chunks(raw, tokenizer, english)) == 2
+        assert len(text.chunks(raw, tokenizer, letters)) == 1
+        assert len(text.chunks(raw, tokenizer, letters, max_tokens=50)) == 2
+
+
 @pytest.mark.parametrize(
     "tokens, rate, frames", [(0, 12.5, 25), (1, 12.5, 30), (50, 12.5, 234), (3, 25, 75)]
 )

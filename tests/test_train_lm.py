@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from ptts_jax.train import (
     log,
     loop,
     material,
+    predicted,
     quantaware,
     regression,
     rows,
@@ -216,6 +218,7 @@ def folders(tmp_path_factory):
     ]
     corpus = write_corpus(folder / "corpus", spoken, c.sample_rate, {"engine": "hum"})
     own = jax.device_get(tiny.params(tiny.PLAIN)["codec"])
+    own |= {"log_variance": np.zeros(c.latent_dim, np.float32)}
     meta = {"stage": "codec", "seed": 0, "mimi": schema.write(c)}
     checkpoint.save(folder / "codec", {"ema": own}, 1, meta)
     latents.encode(own, c, corpus, folder / "latents", quiet=True)
@@ -267,6 +270,42 @@ def test_commands_train_go_on_and_distil(folders, tmp_path, capsys):
     other = (f"--start={run}", *own[:1], "--width=32", "--steps=1")
     assert command(lm.main, folders, tmp_path / "new", *other) == 1
     assert "a model of another shape" in capsys.readouterr().err
+
+
+def test_latents_as_the_model_gives_them(folders, tmp_path, capsys):
+    """In the places of the true ones, from the frames before, and a decoder goes on from them."""
+    run, made = tmp_path / "lm", tmp_path / "predicted"
+    codec_run = f"--codec={folders}/codec"
+    assert command(lm.main, folders, run, codec_run, *SMALL, "--muon", "--steps=2") == 0
+    own = [f"--{name}={folders}/{name}" for name in ("corpus", "latents")]
+    assert predicted.main(["p", f"--lm={run}", *own, f"--out={made}", "--plain"]) == 0
+    told = re.search(r"(\d+) frames, (\S+) of the variance off", capsys.readouterr().out)
+    true, found = (latents.open_latents(path) for path in (folders / "latents", made))
+    assert found.where == true.where and found.predicted and not true.predicted
+    off = np.mean(np.square((found.frames - true.frames) / true.std))
+    assert int(told[1]) == len(true.frames) and float(told[2]) == pytest.approx(off, abs=1e-3)
+
+    params, c, _, _ = lm.load(run, plain=True)
+    source = training.source()
+    part = rows.buckets(source.utterances, 1)[0]
+    batch = rows.make(source, part, [3, 4], (3, 3), np.random.default_rng(0))
+    noise = np.zeros_like(batch.latents)
+    w = params["head"]["modulation"]["cond"]["w"][: c.mimi.latent_dim]  # z -> latents
+    history = batch.latents
+    for _ in range(predicted.PASSES):
+        history = rows.forward(params, c.flow_lm, batch, history)[0][:, :-1] @ w.T
+    got = predicted.predict(params, c.flow_lm, batch, noise)
+    np.testing.assert_allclose(got, history, atol=2e-5)
+
+    own = [*own[:1], f"--latents={made}", f"--start={folders}/codec", "--decoder_only"]
+    short = ["--steps=1", "--batch=2", "--frames=11", "--quiet"]
+    assert codec.main(["c", *own, *short, f"--out={tmp_path}/decoder"]) == 0
+    kept, _, _ = codec.load(tmp_path / "decoder")
+    before, _, _ = codec.load(folders / "codec")
+    jax.tree.map(np.testing.assert_array_equal, kept["encoder"], before["encoder"])
+    assert not jax.tree.all(jax.tree.map(np.array_equal, kept["decoder"], before["decoder"]))
+    assert codec.main(["c", *own, *short, "--energy", f"--out={tmp_path}/energy"]) == 1
+    assert "--energy: compares two decodes" in capsys.readouterr().err
 
 
 def test_another_corpus_is_refused(folders, tmp_path, capsys):

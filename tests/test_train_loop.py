@@ -262,3 +262,22 @@ def test_without_matplotlib_a_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert plot.main(["plot", f"--runs={tmp_path}"]) == 1
     assert "matplotlib is not installed" in capsys.readouterr().err
+
+
+def test_orthogonalised_updates():
+    """Of chosen matrices; everything else is AdamW's."""
+    rng = np.random.default_rng(0)
+    params = {
+        "layers": {"w": jnp.asarray(rng.normal(size=(6, 4))), "scale": jnp.ones(4)},
+        "table": jnp.asarray(rng.normal(size=(6, 4))),
+    }
+    grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)), params)
+    tx = optim.muon(0.1, lambda path: path.startswith("layers/"), decay=0.0, clip=1e9)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    spread = np.linalg.svd(updates["layers"]["w"], compute_uv=False)
+    assert spread.max() / spread.min() < 2  # the gradient's: more than 3
+    assert np.sqrt(np.mean(updates["layers"]["w"] ** 2)) == pytest.approx(0.02, rel=0.5)
+    other = optim.adamw(0.1, decay=0.0, clip=1e9)
+    plain, _ = other.update(grads, other.init(params), params)
+    np.testing.assert_allclose(updates["table"], plain["table"], rtol=1e-5)
+    np.testing.assert_allclose(updates["layers"]["scale"], plain["layers"]["scale"], rtol=1e-5)

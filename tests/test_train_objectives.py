@@ -51,6 +51,34 @@ def test_regression_is_squared_and_absolute_error_over_valid_frames():
     np.testing.assert_allclose(objectives.regression(made, DATA, SOME), want, rtol=1e-5)
 
 
+def test_dimensions_weigh_as_they_are_told():
+    weight, made = jnp.array([2.0, 1.0, 0.5, 0.5]), numbers(2, ROWS, TIME, WIDTH)
+    found = objectives.regression(made, DATA, SOME, weight)
+    for i in range(WIDTH):  # each alone, as often as it weighs
+        alone = objectives.regression(made[..., [i]], DATA[..., [i]], SOME)
+        found -= weight[i] * alone / WIDTH
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+
+
+def test_what_the_decoder_hears_is_important():
+    noise = np.array([0.0, 0.1, 0.9, 1e6])
+    weight = np.asarray(objectives.importance(jnp.asarray(noise)))
+    want = 1 / (noise + 0.1)
+    np.testing.assert_allclose(weight, want / want.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("silenced", range(4))
+def test_lsd_leaves_out_what_weighs_nothing(network, silenced):
+    """A velocity that is wrong in one dimension alone."""
+    wrong = jnp.eye(WIDTH)[silenced]
+    network(lambda params, z, x, s, t: (DATA - x) / (1 - s) + wrong * (1 - s))
+    plain = lsd({})
+    weighed = lsd({}, weight=1.0 - wrong)
+    assert plain[1]["velocity"] > 0.1 / WIDTH
+    np.testing.assert_allclose(weighed[1]["velocity"], 0, atol=1e-6)
+    np.testing.assert_allclose(weighed[1]["jump"], 0, atol=1e-6)
+
+
 def test_eos_is_true_from_a_few_frames_before_the_end():
     logits = np.asarray(numbers(3, 2, 6))
     counts = jnp.array([5, 3])  # the slot after the last frame is 5, and 3
@@ -64,9 +92,9 @@ def test_eos_is_true_from_a_few_frames_before_the_end():
     np.testing.assert_allclose(got, total / slots, rtol=1e-5)
 
 
-def lsd(params, seed=0, copies=4, valid=ALL, precision=(0.0, 0.0)):
+def lsd(params, seed=0, copies=4, valid=ALL, precision=(0.0, 0.0), weight=1.0):
     config = FlowConfig(dim=8, depth=1)
-    rest = (config, COND, DATA, valid, jnp.array(precision), copies)
+    rest = (config, COND, DATA, valid, jnp.array(precision), copies, weight)
     return jax.jit(lambda p: objectives.lsd(jax.random.key(seed), p, *rest))(params)
 
 

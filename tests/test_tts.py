@@ -82,8 +82,8 @@ def test_streamed_and_whole(tts, voices, alone):
 
 @pytest.mark.parametrize("singles, block", [(1, 8), (3, 2), (0, 5)])
 def test_sizes_of_blocks_do_not_matter(singles, block, tts, voices, alone, monkeypatch):
-    monkeypatch.setattr(stream, "SINGLES", singles)
-    monkeypatch.setattr(stream, "BLOCK", block)
+    monkeypatch.setattr(drivers, "SINGLES", singles)
+    monkeypatch.setattr(drivers, "BLOCK", block)
     same(tts.generate(LONG, voices[0], seed=7, max_tokens=12), alone[0])
 
 

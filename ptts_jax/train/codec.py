@@ -78,21 +78,23 @@ SMALL = MimiConfig(
 
 
 def validator(
-    corpus: Corpus, c: MimiConfig, recipe: Recipe, crop: Crop
+    batches: Callable[[int], crops.Batch], c: MimiConfig, recipe: Recipe
 ) -> Callable[[loop.State, int], dict[str, float]]:
-    """The averaged parameters' losses on crops of held-out clips, without noise."""
-    waves = crops.batches(corpus, corpus.select(split="heldout"), crop, seed=0)
+    """The averaged parameters' losses on batches of held-out clips, without noise."""
 
     @jax.jit
-    def figures(params: Params, wave: Array) -> dict[str, Array]:
-        decoded = forward.decode(params["decoder"], c, forward.encode(params["encoder"], c, wave))
+    def figures(params: Params, batch: crops.Batch) -> dict[str, Array]:
+        wave = batch["wave"]
+        known = batch["latents"] if recipe.decoder_only else None
+        z = forward.encode(params["encoder"], c, wave) if known is None else known
+        decoded = forward.decode(params["decoder"], c, z)
         parts = codec_stage.reconstruction(decoded, wave, c.sample_rate, recipe.scales)
         total = codec_stage.weighted(parts, recipe.weights)
         return {"heldout": total, **{f"heldout_{name}": v for name, v in parts.items()}}
 
     def validate(state: loop.State, step: int) -> dict[str, float]:
         del step
-        found = [jax.device_get(figures(state["ema"], waves(i)["wave"])) for i in range(4)]
+        found = [jax.device_get(figures(state["ema"], batches(i))) for i in range(4)]
         return {name: float(np.mean([f[name] for f in found])) for name in found[0]}
 
     return validate
@@ -137,22 +139,30 @@ def run(options: flags.FlagValues) -> None:
         least = -(-max(windows) // c.frame_size)
         raise ValueError(f"--frames={options.frames}: too short, take {least} or more")
 
-    batch, width = _batches(options, corpus, c, crop, start)
+    kept = _beside(options, corpus, start)
     recipe = Recipe(
         steps=options.steps,
         rate=options.rate,
         kl=options.kl,
         half=options.bf16,
         decoder_only=options.decoder_only,
+        noise=not (kept and kept.predicted),
         energy=options.energy,
         distill=options.distill,
-        teacher_width=width,
+        teacher_width=kept.frames.shape[1] if options.teacher else 0,
         adversarial=options.adversarial,
         features=options.features,
     )
-    validate = validator(corpus, c, recipe, crop)
+    batches = partial(_batches, corpus, kept, "latents" if options.latents else "features", crop)
+    validate = validator(batches(c.frame_size, "heldout", 0), c, recipe)
     loop.run(
-        codec_stage.stage(c, recipe, batch, start=start, validate=validate),
+        codec_stage.stage(
+            c,
+            recipe,
+            batches(c.frame_size, "train", options.seed),
+            start=start,
+            validate=validate,
+        ),
         out=Path(options.out),
         steps=options.steps,
         seed=options.seed,
@@ -182,20 +192,38 @@ def _config(name: str | None) -> MimiConfig:
     return config.get(name).mimi
 
 
-def _batches(
-    options: flags.FlagValues, corpus: Corpus, c: MimiConfig, crop: Crop, start: Params | None
-) -> tuple[Callable[[int], crops.Batch], int]:
-    """The batches, and the width of a teacher's features in them."""
-    clips = corpus.select(split="train")
+def _beside(
+    options: flags.FlagValues, corpus: Corpus, start: Params | None
+) -> latents.Latents | None:
+    """What is known of each frame: its latents, or a teacher's features."""
     if not (options.latents or options.teacher):
-        return crops.batches(corpus, clips, crop, options.seed), 0
+        return None
     kept = latents.open_latents(options.latents or options.teacher)
     kept.check_corpus(corpus)
     if options.latents:
         kept.check_codec(start["encoder"], options.start)
-    beside = {"latents" if options.latents else "features": kept.of}
-    made = crops.frame_batches(corpus, clips, beside, crop, c.frame_size, options.seed)
-    return made, kept.frames.shape[1]
+        if kept.predicted and options.energy:
+            raise ValueError(
+                "--energy: compares two decodes of noisy latents, and to these, a language "
+                "model's, no noise is added; leave it out"
+            )
+    return kept
+
+
+def _batches(
+    corpus: Corpus,
+    kept: latents.Latents | None,
+    name: str,
+    crop: Crop,
+    frame: int,
+    split: str,
+    seed: int,
+) -> Callable[[int], crops.Batch]:
+    """Those of a split, with what is `kept` of the frames under this name."""
+    clips = corpus.select(split=split)
+    if kept is None:
+        return crops.batches(corpus, clips, crop, seed)
+    return crops.frame_batches(corpus, clips, {name: kept.of}, crop, frame, seed)
 
 
 def main(argv: list[str]) -> int:

@@ -33,6 +33,7 @@ class Recipe:
     ema: float = 0.998
     half: bool = False  # bfloat16 products
     decoder_only: bool = False
+    noise: bool = True  # of the posterior, on what is decoded
     energy: bool = False  # two random decodes and the energy distance between the three
     distill: float = 0.0
     teacher_width: int = 0
@@ -118,7 +119,8 @@ def losses(
         parts = {"kl": kl(mean, spread)}
     if recipe.distill:
         parts["distill"] = cosine_distance(mean, params["projection"], batch["features"])
-    wave = forward.decode(params["decoder"], c, sampled(mean, spread, keys[0]), recipe.half)
+    z = sampled(mean, spread, keys[0]) if recipe.noise else mean
+    wave = forward.decode(params["decoder"], c, z, recipe.half)
     if recipe.energy:
         z = sampled(mean, spread, keys[1])
         other = forward.decode(params["decoder"], c, z, recipe.half)

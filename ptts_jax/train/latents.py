@@ -37,6 +37,16 @@ class Latents:
     std: np.ndarray  # [D]
     about: dict[str, Any]
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Frames of each clip, in the corpus's order."""
+        return np.array([count for _, count in self.where.values()])
+
+    @property
+    def predicted(self) -> bool:
+        """Whether they are a language model's (train/predicted.py), not the encoder's own."""
+        return bool(self.about.get("predicted"))
+
     def of(self, clip: Clip) -> np.ndarray:
         """A clip's latents [T, D], as the encoder gives them."""
         start, count = self.where[clip.start]
@@ -66,8 +76,6 @@ def encode(
     clips = corpus.clips
     counts = np.array([-(-clip.length // c.frame_size) for clip in clips])
     starts = np.concatenate([[0], np.cumsum(counts)])
-    path.mkdir(parents=True, exist_ok=True)
-    (path / NAME).unlink(missing_ok=True)
     run = jax.jit(partial(forward.encode, c=c))
     frames = np.zeros((starts[-1], c.voice_dim), np.float32)
     order = np.argsort(counts, kind="stable")
@@ -82,21 +90,24 @@ def encode(
             frames[starts[i] : starts[i + 1]] = found[row, : counts[i]]
         if not quiet and at // ROWS % 50 == 0:
             print(f"latents {at}/{len(order)} clips", file=sys.stderr, flush=True)
-    trained = [
-        frames[a:b]
-        for a, b, clip in zip(starts, starts[1:], clips, strict=False)
-        if clip.split == "train"
-    ]
-    _write(path, frames, np.concatenate(trained or [frames[:0]]), {
-        "codec": encoder_key(params["encoder"]),
-        "corpus": _corpus_key(corpus),
-        "starts": [clip.start for clip in clips],
-        "counts": counts.tolist(),
-    })  # fmt: skip
+    write(path, frames, counts, corpus, encoder_key(params["encoder"]))
     return open_latents(path)
 
 
-def _write(path: Path, frames: np.ndarray, trained: np.ndarray, about: dict[str, Any]) -> None:
+def write(
+    path: Path,
+    frames: np.ndarray,
+    counts: np.ndarray,
+    corpus: Corpus,
+    codec: str,
+    predicted: bool = False,
+) -> None:
+    """Latents [F, D] into a folder: `counts` [clips] frames of each clip, in the corpus's order."""
+    ends = np.cumsum(counts)
+    parts = zip(ends - counts, ends, corpus.clips, strict=True)
+    trained = np.concatenate(
+        [frames[a:b] for a, b, clip in parts if clip.split == "train"] or [frames[:0]]
+    )
     if not len(trained):
         raise ValueError(f"{path}: no clip is for training; make a larger corpus")
     mean, std = trained.mean(0, dtype=np.float64), trained.std(0, dtype=np.float64)
@@ -106,10 +117,21 @@ def _write(path: Path, frames: np.ndarray, trained: np.ndarray, about: dict[str,
             f"{path}: dimension {dead[0]} of the latents is always the same ({len(dead)} are): is "
             "the audio silent, or the codec untrained?"
         )
+    path.mkdir(parents=True, exist_ok=True)
+    (path / NAME).unlink(missing_ok=True)
     with atomic_write(path / "latents.npy") as beside:
         np.save(beside, frames)
     with atomic_write(path / NAME) as beside:
-        beside.write_text(json.dumps({**about, "mean": mean.tolist(), "std": std.tolist()}))
+        about = {
+            "codec": codec,
+            "corpus": _corpus_key(corpus),
+            "predicted": predicted,
+            "starts": [clip.start for clip in corpus.clips],
+            "counts": [int(n) for n in counts],
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+        }
+        beside.write_text(json.dumps(about))
 
 
 def open_latents(path: str | Path) -> Latents:

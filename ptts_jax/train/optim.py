@@ -40,25 +40,32 @@ def muon(
 ) -> optax.GradientTransformation:
     """Orthogonalised momentum for the matrices whose path is `chosen`, AdamW for what is left.
 
-    Its updates are as large as AdamW's, so that one rate does for both.
+    Its updates are about as large as AdamW's, so that one rate does for both.
     """
 
+    def matrix(params: Any) -> Any:
+        return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(), params)
+
+    def alike(update: Array) -> Array:  # an orthogonal matrix's mean square is 1 / its longer side
+        return update * (0.2 * max(update.shape) ** 0.5)
+
+    parts = {
+        "chosen": optax.chain(
+            contrib.scale_by_muon(weight_dimension_numbers=matrix),
+            optax.stateless_with_tree_map(lambda update, _: alike(update)),
+            optax.add_decayed_weights(decay),
+            optax.scale_by_learning_rate(rate),
+        ),
+        "others": optax.adamw(rate, 0.9, 0.95, weight_decay=decay, mask=matrices),
+    }
+
     def kinds(params: Any) -> Any:
-        def kind(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
-            own = isinstance(leaf, jax.Array) and leaf.ndim == 2 and chosen(name(path))
-            return contrib.MuonDimensionNumbers() if own else None
+        def kind(path: Any, leaf: Any) -> str:
+            return "chosen" if leaf.ndim == 2 and chosen(name(path)) else "others"
 
         return jax.tree_util.tree_map_with_path(kind, params)
 
-    inner = contrib.muon(
-        rate,
-        weight_decay=decay,
-        adam_b2=0.95,
-        adam_weight_decay=decay,
-        consistent_rms=0.2,
-        muon_weight_dimension_numbers=kinds,
-    )
-    return optax.chain(optax.clip_by_global_norm(clip), inner)
+    return optax.chain(optax.clip_by_global_norm(clip), optax.multi_transform(parts, kinds))
 
 
 def name(path: Any) -> str:

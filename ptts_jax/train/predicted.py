@@ -1,0 +1,109 @@
+"""python -m ptts_jax.train.predicted: a corpus's latents as a language model gives them.
+
+Each frame is what the model makes of the frames before it, and those are its own too, made after
+the true ones. They are in time with the audio and as blurred as in speech, so that a decoder that
+goes on from them (codec --decoder_only) learns to speak clearly from such.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from jax import Array
+
+from ptts_jax import head
+from ptts_jax.config import FlowLMConfig
+from ptts_jax.train import command, latents, lm, material, rows
+from ptts_jax.train.corpus import Corpus, open_corpus
+from ptts_jax.train.latents import Latents, open_latents
+from ptts_jax.train.rows import Material, Rows
+
+USAGE = """Latents as a language model gives them, for its decoder to go on from:
+python -m ptts_jax.train.predicted --lm=RUN --corpus=FOLDER --latents=FOLDER --out=FOLDER
+"""
+ROWS = 32  # clips at once
+BUCKETS = 8  # lengths, each a compilation
+PASSES = 2  # the first after the true frames, the others after what came out of the one before
+
+
+@partial(jax.jit, static_argnums=1)
+def predict(params: lm.Params, c: FlowLMConfig, batch: Rows, noise: Array) -> Array:
+    """The normalised latents [B, T, D] of a batch; `noise` as large, at its temperature."""
+    times, made = head.schedule(params["head"], c.flow, 1), batch.latents
+    for _ in range(PASSES):
+        z, _ = rows.forward(params, c, batch, made)
+        z = z[:, :-1].reshape(-1, z.shape[-1])
+        made = head.sample(params["head"], c.flow, z, noise.reshape(len(z), -1), times)
+        made = made.reshape(noise.shape)
+    return made
+
+
+def frames(
+    params: lm.Params, c: FlowLMConfig, source: Material, deviation: float, quiet: bool = True
+) -> np.ndarray:
+    """Of all clips, one after the other [F, D], as the codec's decoder takes them."""
+    rng, found = np.random.default_rng(0), np.zeros_like(source.latents)
+    done, total = 0, len(source.utterances)
+    for bucket in rows.buckets(source.utterances, BUCKETS):
+        for at in range(0, len(bucket.members), ROWS):
+            members = bucket.members[at : at + ROWS]
+            filled = np.resize(members, ROWS)  # always as many rows: one shape
+            batch = rows.make(source, bucket, filled, (8, 18), rng)
+            noise = deviation * rng.normal(size=batch.latents.shape).astype(np.float32)
+            made = np.asarray(predict(params, c, batch, noise)) * source.std + source.mean
+            for row, i in enumerate(members):
+                start, count = source.starts[i], source.counts[i]
+                found[start : start + count] = made[row, :count]
+            done += len(members)
+            if not quiet and at // ROWS % 10 == 0:
+                print(f"predicted {done}/{total} clips", file=sys.stderr, flush=True)
+    return found
+
+
+def write(run: Path, corpus: Corpus, true: Latents, out: Path, plain: bool, quiet: bool) -> Latents:
+    """The latents of a corpus as the model of a run predicts them, in a folder as `true` is."""
+    true.check_corpus(corpus)
+    params, c, tokenizer, about = lm.load(run, plain=plain)
+    if about["encoder"] != true.about["codec"]:
+        raise ValueError(f"{true.path}: not the latents that {run} was trained on; give those")
+    own = [true.of(clip) for clip in corpus.clips]
+    starts = np.cumsum([0, *(len(x) for x in own)])
+    scale = (np.asarray(params["mean"]), np.asarray(params["std"]))
+    source = material.material(
+        corpus.clips, np.concatenate(own), starts, *scale, tokenizer, c.text_rules
+    )
+    deviation = c.default_temperature**0.5
+    made = frames(params, c.flow_lm, source, deviation, quiet)
+    latents.write(out, made, true.counts, corpus, about["encoder"], predicted=True)
+    return open_latents(out)
+
+
+def define(values: flags.FlagValues) -> None:
+    text = partial(flags.DEFINE_string, flag_values=values, required=True)
+    text("lm", None, "a language model's run")
+    text("corpus", None, "the corpus")
+    text("latents", None, "its latents, which that run was trained on")
+    text("out", None, "the folder to write")
+    words = "by the regression trained beside the head instead of the head"
+    flags.DEFINE_bool("plain", False, words, flag_values=values)
+    flags.DEFINE_bool("quiet", False, "no progress", flag_values=values)
+
+
+def run(options: flags.FlagValues) -> None:
+    corpus, true = open_corpus(options.corpus), open_latents(options.latents)
+    out = Path(options.out)
+    made = write(Path(options.lm), corpus, true, out, options.plain, options.quiet)
+    if not options.quiet:
+        off = np.mean(np.square((made.frames - true.frames) / true.std))
+        print(f"{out}: {len(made.frames)} frames, {off:.3f} of the variance off the true ones")
+
+
+def main(argv: list[str]) -> int:
+    return command.main(USAGE, define, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
