@@ -61,8 +61,14 @@ NATIVE_ROWS = 64  # at most
 
 
 def _plain_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None) -> jax.Array:
-    y = lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
+    dims = ((x.ndim - 1,), (1,)), ((), ())
+    y = lax.dot_general(x.astype(w.dtype), w, dims, preferred_element_type=x.dtype)
     return y if bias is None else y + bias
+
+
+def _rounded(x: jax.Array, w: jax.Array) -> jax.Array:
+    """x as precise as w, in the format that it has."""
+    return x if x.dtype == w.dtype else x.astype(w.dtype).astype(x.dtype)
 
 
 @functools.lru_cache
@@ -72,7 +78,7 @@ def _float_rows_dot(isa: int):
 
     @custom_vmap
     def rows_dot(x, w, bias):
-        return native_dot.float_dot(x, w, bias, isa)
+        return native_dot.float_dot(_rounded(x, w), w, bias, isa)
 
     @rows_dot.def_vmap
     def _batched(size, mapped, x, w, bias):
@@ -87,7 +93,8 @@ def _float_rows_dot(isa: int):
 
 def _suits_native(rows: int, x: jax.Array, w: jax.Array, bias: jax.Array | None) -> bool:
     fits = 1 <= rows <= NATIVE_ROWS and w.ndim == 2 and w.size >= NATIVE_WEIGHTS
-    floats = all(a is None or a.dtype == jnp.float32 for a in (x, w, bias))
+    floats = all(a is None or a.dtype == jnp.float32 for a in (x, bias))
+    floats &= w.dtype in (jnp.float32, jnp.bfloat16)
     return fits and floats and resolve_backend(quiet=True) == "native"
 
 
@@ -100,8 +107,8 @@ def dot(
 ) -> jax.Array:
     """x [..., in] times the transpose of w [out, in], plus bias [out] -> [..., out].
 
-    An array w is a plain product, by the native kernels where they are faster. A QTensor quantises
-    x too: each row in spans of columns (a group's, or SPAN) by their largest magnitude; a row with
+    An array w is a plain product, by the native kernels where they are faster; one of bfloat16
+    rounds x to that too, and sums in float32. A QTensor quantises x too: each row in spans of columns (a group's, or SPAN) by their largest magnitude; a row with
     an infinity or NaN gives NaN in that row alone. `backend` overrides set_backend for QTensors.
     """
     if not isinstance(w, QTensor):

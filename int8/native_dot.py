@@ -19,7 +19,7 @@ def dot(x: jax.Array, w: QTensor, bias: jax.Array | None, isa: int = 0) -> jax.A
 
 
 def float_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None, isa: int = 0) -> jax.Array:
-    """The same in float32 all through."""
+    """The same with weights in float32 or bfloat16."""
     library.load()
     call = jax.ffi.ffi_call(
         "int8_float_dot", jax.ShapeDtypeStruct((x.shape[0], w.shape[0]), jnp.float32)

@@ -83,6 +83,19 @@ def quantize_tree(
     return tree, Report(tuple(quantized), tuple(left))
 
 
+def cast_tree(params: Params, patterns: Sequence[str], dtype: Any) -> dict[str, Any]:
+    """A new tree in which the float leaves whose whole names match are of another float type."""
+    wanted = re.compile("|".join(f"(?:{p})" for p in patterns))
+
+    def visit(path: str, node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {name: visit(f"{path}/{name}".lstrip("/"), item) for name, item in node.items()}
+        chosen = not isinstance(node, QTensor) and wanted.fullmatch(path)
+        return node.astype(dtype) if chosen else node
+
+    return visit("", params)
+
+
 def _quantized(
     path: str, leaf: Any, bits: int, group_size: int | None, as_matrix: Callable[[Any], Any]
 ) -> tuple[Any, str | None]:

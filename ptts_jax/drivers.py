@@ -137,7 +137,7 @@ def latents(
     """Frame by frame, job after job: (job number, latent [D])."""
     warm, slots = warm or WarmCaches(), slots_for([voice], jobs)
     for number, job in enumerate(jobs):
-        singles = SINGLES if number == 0 else 1
+        singles = max(1, SINGLES if number == 0 else 0)
         state = _begin(params, config, warm.take(voice, slots), [job], sampling)
         try:
             *blocks, last = prefill_blocks(len(job.tokens) + 1)

@@ -43,7 +43,7 @@ def stream(
             halted = _Either(stop, done)
             for item in drivers.latents(params, config, voice, jobs, sampling, halted, warm):
                 out.put(item)
-                while not heard.wait(0.1) and not halted.is_set():
+                while drivers.SINGLES and not heard.wait(0.1) and not halted.is_set():
                     pass  # a second step beside the first decoding would slow both down
                 while not room.acquire(timeout=0.1) and not halted.is_set():
                     pass

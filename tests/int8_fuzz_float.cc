@@ -21,10 +21,19 @@ bool product_case() {
   p.in = large ? 1024 : pick(0, 3) ? pick(1, 200) : pick(1000, 2100);
   p.out = large ? 301 : pick(0, 3) ? pick(1, 13) : pick(0, 60);
   Buffer<float> x(p.rows * p.in), w(p.out * p.in), bias(p.out);
+  Buffer<uint16_t> half(p.out * p.in);
   x.fill(1), w.fill(1), bias.fill(1);
+  const bool halved = pick(0, 1);
+  for (int64_t i = 0; halved && i < w.count; ++i) {  // the weights are what halves can hold
+    uint32_t bits;
+    std::memcpy(&bits, w.data + i, sizeof(bits));
+    half.data[i] = static_cast<uint16_t>(bits >> 16), bits &= 0xffff0000u;
+    std::memcpy(w.data + i, &bits, sizeof(bits));
+  }
   const int64_t bad = pick(0, 3) ? -1 : pick(0, 140);  // a row with a NaN
   if (bad >= 0 && bad < p.rows) x.data[bad * p.in + pick(0, p.in - 1)] = std::nanf("");
-  p.x = x.data, p.w = w.data, p.bias = pick(0, 1) ? bias.data : nullptr;
+  p.x = x.data, p.bias = pick(0, 1) ? bias.data : nullptr;
+  p.w = halved ? nullptr : w.data, p.half = halved ? half.data : nullptr;
   return fuzz::on_all([&](int isa) {
     Buffer<float> y(p.rows * p.out);
     const fuzz::Helpers helpers;
@@ -34,13 +43,13 @@ bool product_case() {
       for (int64_t n = 0; n < p.out; ++n) {
         double want = p.bias ? p.bias[n] : 0, size = std::fabs(want);
         for (int64_t k = 0; k < p.in; ++k) {
-          const double part = double(p.x[m * p.in + k]) * p.w[n * p.in + k];
+          const double part = double(p.x[m * p.in + k]) * w.data[n * p.in + k];
           want += part, size += std::fabs(part);
         }
         const float got = p.y[m * p.out + n];
         if (m == bad ? std::isnan(got) : std::fabs(got - want) <= 1e-6 * size) continue;
-        std::printf("FAIL product isa %d rows %ld in %ld out %ld at %ld,%ld: %g not %g\n", isa,
-                    long(p.rows), long(p.in), long(p.out), long(m), long(n), got, want);
+        std::printf("FAIL product isa %d half %d rows %ld in %ld out %ld at %ld,%ld: %g not %g\n", isa,
+                    halved, long(p.rows), long(p.in), long(p.out), long(m), long(n), got, want);
         return false;
       }
     }

@@ -306,6 +306,21 @@ class TestFloat:
             monkeypatch.setenv("INT8_ISA", isa)
             np.testing.assert_allclose(int8.dot(x, w, bias), want, atol=3e-4, rtol=1e-5)
 
+    @pytest.mark.parametrize("rows", [1, 7, 64, 65])
+    def test_halves_are_rounded_alike_everywhere(self, rows, monkeypatch):
+        """bfloat16 weights: products of rounded numbers, summed as floats, however many rows."""
+        x, w, bias = _floats(3, rows, 1023, 301)
+        half = w.astype(jnp.bfloat16)
+        exact = [np.asarray(a.astype(jnp.bfloat16), np.float64) for a in (x, w)]
+        want = exact[0] @ exact[1].T + np.asarray(bias)
+        for isa in library.supported_isas():
+            monkeypatch.setenv("INT8_ISA", isa)
+            got = int8.dot(x, half, bias)
+            assert got.dtype == jnp.float32
+            np.testing.assert_allclose(got, want, atol=3e-4, rtol=1e-5)
+        monkeypatch.setenv("INT8_BACKEND", "xla")
+        np.testing.assert_allclose(int8.dot(x, half, bias), want, atol=3e-4, rtol=1e-5)
+
     def test_only_where_it_is_faster(self, monkeypatch):
         native = lambda *a: "int8_float_dot" in jax.jit(int8.dot).lower(*a).as_text()  # noqa: E731
         x, w, bias = _floats(1, 4, 512, 512)
@@ -314,6 +329,7 @@ class TestFloat:
         assert native(x.reshape(2, 2, 512), w)
         assert not native(x, w[:100])
         assert not native(jnp.tile(x, (20, 1)), w)
+        assert native(x, w.astype(jnp.bfloat16))
         assert not native(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
         monkeypatch.setenv("INT8_BACKEND", "xla")
         assert not native(x + 0, w[:511])

@@ -251,13 +251,23 @@ def test_an_error_of_the_worker_reaches_the_listener(tts, voices, monkeypatch):
 def steps(monkeypatch) -> list[int]:
     """A list that gets the batch size of every frame that the language model makes."""
     made: list[int] = []
-    step = generate.step
+    first, step, scan_steps = generate.first, generate.step, generate.scan_steps
+
+    def counted_first(*args):
+        made.append(len(args[-1]))
+        return first(*args)
 
     def counted(params, config, state, noise):
         made.append(len(noise))
         return step(params, config, state, noise)
 
+    def counted_scan(params, config, state, noise):
+        made.extend(len(rows) for rows in noise)
+        return scan_steps(params, config, state, noise)
+
+    monkeypatch.setattr(generate, "first", counted_first)
     monkeypatch.setattr(generate, "step", counted)
+    monkeypatch.setattr(generate, "scan_steps", counted_scan)
     return made
 
 

@@ -45,8 +45,12 @@ ffi::Error dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, 
   return ffi::Error::Success();
 }
 
-ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> w,
+ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w,
                      ffi::Buffer<ffi::F32> bias, ffi::ResultBuffer<ffi::F32> y, int32_t isa) {
+  const bool half = w.element_type() == ffi::BF16;
+  if (!half && w.element_type() != ffi::F32) {
+    return ffi::Error::InvalidArgument("int8 float_dot: weights are float32 or bfloat16");
+  }
   const auto xs = x.dimensions(), ws = w.dimensions();
   if (xs.size() != 2 || ws.size() != 2 || xs[1] != ws[1] ||
       static_cast<int64_t>(y->element_count()) != xs[0] * ws[0] ||
@@ -57,8 +61,10 @@ ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<
     return ffi::Error::InvalidArgument("int8 float_dot: this processor lacks the instruction set");
   }
   const int8k::Workers workers = workers_of(pool);
-  int8k::FloatProblem p{x.typed_data(), w.typed_data(), nullptr, y->typed_data(),
-                        xs[0],          xs[1],          ws[0],   &workers};
+  int8k::FloatProblem p{x.typed_data(), nullptr, nullptr, y->typed_data(),
+                        xs[0],          xs[1],   ws[0],   &workers};
+  if (half) p.half = static_cast<const uint16_t*>(w.untyped_data());
+  else p.w = static_cast<const float*>(w.untyped_data());
   if (bias.element_count()) p.bias = bias.typed_data();
   int8k::dot(p, isa);
   return ffi::Error::Success();
@@ -125,7 +131,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_float_dot, float_dot,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
                                   .Attr<int32_t>("isa"));

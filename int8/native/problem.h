@@ -41,14 +41,15 @@ constexpr bool valid(const Problem& p) {
   return shape && bits && (whole || grouped);
 }
 
-// The same in float32.
+// The same with weights that are not quantised: float32, or the upper halves of float32 (bfloat16).
 struct FloatProblem {
   const float* x;     // [rows, in]
-  const float* w;     // [out, in]
+  const float* w;     // [out, in], or null if they are halves
   const float* bias;  // [out] or null
   float* y;           // [rows, out]
   int64_t rows, in, out;
   const Workers* workers = nullptr;
+  const uint16_t* half = nullptr;  // [out, in]
 };
 
 // Activations of a block of rows, quantised with a scale per span: q * scale ~ x. Rows are padded
