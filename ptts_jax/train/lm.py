@@ -140,7 +140,7 @@ def define(values: flags.FlagValues) -> None:
     whole("head_width", 128, "of the sampler head", lower_bound=8)
     whole("head_depth", 3, "of the sampler head", lower_bound=1)
     text("start", None, "a run of the same shape to begin with, by its averaged parameters")
-    lm_options.define(values, Recipe())
+    lm_options.define(values, Recipe(muon=True))
 
 
 def run(options: flags.FlagValues) -> None:
