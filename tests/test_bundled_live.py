@@ -18,7 +18,8 @@ def test_the_reference_says_the_same(voice, tmp_path):
     reference = TTSModel.load_model(config=str(there.with_suffix(".yaml")), temp=0.0)
     state = reference.get_state_for_audio_prompt(bundled.voice(voice))
     want = reference.generate_audio(state, TEXT).numpy()
-    got = ptts_jax.load("bundled").generate(TEXT, voice, temperature=0.0)
+    # Chunks as long as the reference's: it does not know that these tokens are letters.
+    got = ptts_jax.load("bundled").generate(TEXT, voice, temperature=0.0, max_tokens=50)
     assert got.shape == want.shape
     error = np.square(want - got).sum() / np.square(want).sum()
     assert 10 * np.log10(error) < -60

@@ -40,7 +40,8 @@ def validator(
     def validate(state: Params, step: int) -> dict[str, float]:
         del step
         params, flow_lm = lm_stage.deployed(state["ema"], c.flow_lm, recipe)
-        figures = [jax.device_get(_taught(params, flow_lm, part)) for part in parts]
+        regress = state["trained"].get("extra", {}).get("regress")  # a student has none
+        figures = [jax.device_get(_taught(params, flow_lm, part, regress)) for part in parts]
         means = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
         spoken = freerun.durations(
             params,
@@ -57,8 +58,11 @@ def validator(
 
 
 @partial(jax.jit, static_argnums=1)
-def _taught(params: Params, c: FlowLMConfig, batch: Rows) -> dict[str, Array]:
-    """Squared error of the next frame after the true ones, and how diagonal the attention is."""
+def _taught(
+    params: Params, c: FlowLMConfig, batch: Rows, regress: Array | None
+) -> dict[str, Array]:
+    """Squared error of the next frame after the true ones, by the head and by the regression beside
+    it, and how diagonal the attention is."""
     z, maps = rows.forward(params, c, batch, batch.latents, guided_layers(c.transformer))
     data = batch.latents
     valid = jnp.arange(data.shape[1]) < batch.frame_count[:, None]
@@ -66,6 +70,9 @@ def _taught(params: Params, c: FlowLMConfig, batch: Rows) -> dict[str, Array]:
     draw = jax.random.normal(jax.random.key(0), (z.shape[0], data.shape[-1]))
     times = head.schedule(params["head"], c.flow, 1)
     found = {"off_diagonal": guide(maps, batch.token_count, batch.frame_count, 0.15)}
+    if regress is not None:
+        error = jnp.square((z @ regress.T).reshape(data.shape) - data).mean(-1)
+        found["error_plain"] = objectives.mean(error, valid)
     for name, temperature in (("error_at_0", 0.0), ("error_at_0.3", 0.3)):
         made = head.sample(params["head"], c.flow, z, draw * temperature**0.5, times)
         error = jnp.square(made.reshape(data.shape) - data).mean(-1)
