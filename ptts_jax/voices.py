@@ -146,10 +146,13 @@ class WarmCaches:
         self._lock = threading.Lock()
 
     def take(self, voice: Voice, slots: int) -> KVCache:
-        """A cache that begins with the voice and holds `slots` entries; the caller's alone."""
+        """A cache that begins with the voice and holds `slots` entries or more; the caller's alone.
+
+        One of twice the size still serves: a new one costs as much as several steps.
+        """
         with self._lock:
             for i, (owner, cache) in enumerate(self._kept):
-                if owner is voice and cache.slots == slots:
+                if owner is voice and slots <= cache.slots <= 2 * slots:
                     return self._kept.pop(i)[1]
         return open_cache([voice], slots)
 
