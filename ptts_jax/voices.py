@@ -151,9 +151,13 @@ class WarmCaches:
         One of twice the size still serves: a new one costs as much as several steps.
         """
         with self._lock:
-            for i, (owner, cache) in enumerate(self._kept):
-                if owner is voice and slots <= cache.slots <= 2 * slots:
-                    return self._kept.pop(i)[1]
+            own = [
+                (cache.slots, i)
+                for i, (owner, cache) in enumerate(self._kept)
+                if owner is voice and slots <= cache.slots <= 2 * slots
+            ]
+            if own:
+                return self._kept.pop(min(own)[1])[1]
         return open_cache([voice], slots)
 
     def give(self, voice: Voice, cache: KVCache) -> None:
