@@ -57,15 +57,13 @@ def quantize_tree(
     before are kept as they are; leaves quantised otherwise are refused.
     """
     check_groups(chosen, groups)
-    wanted = {name: re.compile("|".join(f"(?:{p})" for p in groups[name])) for name in chosen}
+    wanted = {name: _any_of(groups[name]) for name in chosen}
     forbidden = [re.compile(pattern) for pattern in never]
     found: set[str] = set()
     quantized: list[str] = []
     left: list[tuple[str, str]] = []
 
-    def visit(path: str, node: Any) -> Any:
-        if isinstance(node, Mapping):
-            return {name: visit(f"{path}/{name}".lstrip("/"), item) for name, item in node.items()}
+    def change(path: str, node: Any) -> Any:
         own = {name for name, pattern in wanted.items() if pattern.fullmatch(path)}
         if not own or any(pattern.fullmatch(path) for pattern in forbidden):
             return node
@@ -77,7 +75,7 @@ def quantize_tree(
             left.append((path, reason))
         return leaf
 
-    tree = visit("", params)
+    tree = _changed(params, change)
     if empty := [name for name in chosen if name not in found]:
         raise ValueError(f"int8 group {empty[0]!r} names no weight of this model")
     return tree, Report(tuple(quantized), tuple(left))
@@ -85,13 +83,26 @@ def quantize_tree(
 
 def cast_tree(params: Params, patterns: Sequence[str], dtype: Any) -> dict[str, Any]:
     """A new tree in which the float leaves whose whole names match are of another float type."""
-    wanted = re.compile("|".join(f"(?:{p})" for p in patterns))
+    wanted = _any_of(patterns)
+
+    def change(path: str, node: Any) -> Any:
+        chosen = not isinstance(node, QTensor) and wanted.fullmatch(path)
+        return node.astype(dtype) if chosen else node
+
+    return _changed(params, change)
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{p})" for p in patterns))
+
+
+def _changed(params: Params, change: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """A new tree of what `change` makes of each leaf and its name."""
 
     def visit(path: str, node: Any) -> Any:
         if isinstance(node, Mapping):
             return {name: visit(f"{path}/{name}".lstrip("/"), item) for name, item in node.items()}
-        chosen = not isinstance(node, QTensor) and wanted.fullmatch(path)
-        return node.astype(dtype) if chosen else node
+        return change(path, node)
 
     return visit("", params)
 

@@ -23,8 +23,8 @@ Params = dict[str, Any]
 # Few shapes to compile, and few slots wasted. One pass of 64 costs as much as two of 16.
 PREFILL_BLOCKS = (64, 48, 32, 16)
 SCAN_FRAMES = 16  # frames per call of the scanning drivers
-# Streaming: so many frames one by one, since they are waited for; then several per call, since to
-# begin a step takes a sixth of its time. Frames behind the last of a text are made in vain.
+# Streaming: so many frames one by one, since they are waited for; then several per call, since a
+# call costs time of its own. Frames behind the last of a text are made in vain.
 SINGLES = 8
 SEVERAL = 4
 BLOCK = 8  # frames that are decoded at once, where there are as many: they cost half as much

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import optax
 
+from ptts_jax.train import optim
+
 
 def labels(params: Any, patterns: Sequence[str]) -> Any:
     """The word frozen for a leaf whose path, as lm/head/net/final/w, a pattern matches from its
     start, and trained for the others."""
     flat, structure = jax.tree_util.tree_flatten_with_path(params)
-    names = ["/".join(str(getattr(k, "key", k)) for k in path) for path, _ in flat]
+    names = [optim.name(path) for path, _ in flat]
     idle = [p for p in patterns if not any(re.match(p, name) for name in names)]
     if idle:
         raise ValueError(f"frozen: no parameter matches {idle[0]!r}; there is {names[0]}, ...")
