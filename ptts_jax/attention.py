@@ -12,6 +12,8 @@ that the update wrote. Apart, XLA:CPU sees a reshape between the two and copies 
 step (see BUILD.md).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -39,15 +41,23 @@ class KVCache:
     length live side by side and stale entries do no harm.
     """
 
-    k: tuple[Array, ...]  # per layer [B * Hkv, S, D]
-    v: tuple[Array, ...]  # per layer [B * Hkv, S, D]
+    k: tuple[Array, ...]  # per layer [B * Hkv, S, D], float32 or bfloat16
+    v: tuple[Array, ...]  # per layer [B * Hkv, S, D], alike
     pos: Array  # [B, S] int32: position of the entry in each slot, EMPTY where there is none
     cursor: Array  # [] int32: the next slot to write
 
     @classmethod
-    def init(cls, layers: int, batch: int, heads: int, slots: int, width: int) -> "KVCache":
+    def init(
+        cls,
+        layers: int,
+        batch: int,
+        heads: int,
+        slots: int,
+        width: int,
+        dtype: Any = jnp.float32,
+    ) -> "KVCache":
         def empty() -> tuple[Array, ...]:
-            return tuple(jnp.zeros((batch * heads, slots, width)) for _ in range(layers))
+            return tuple(jnp.zeros((batch * heads, slots, width), dtype) for _ in range(layers))
 
         pos = jnp.full((batch, slots), EMPTY, jnp.int32)
         return cls(empty(), empty(), pos, jnp.zeros((), jnp.int32))
@@ -55,6 +65,10 @@ class KVCache:
     @property
     def slots(self) -> int:
         return self.pos.shape[1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.k[0].dtype
 
     def open(self, positions: Array) -> "KVCache":
         return self.replace(pos=lax.dynamic_update_slice(self.pos, positions, (0, self.cursor)))
@@ -152,8 +166,9 @@ def attend_in_place(*args: Array) -> tuple[Array, Array, Array]:
     Arguments and results as of native_attention.attend. The native way reads only the slots that
     are filled, the plain one all there are.
     """
-    floats = all(a.dtype == jnp.float32 for a in args[:5])
-    if floats and resolve_backend(quiet=True) == "native":
+    *given, k, v = (a.dtype for a in args[:5])
+    fits = k == v and k in (jnp.float32, jnp.bfloat16)
+    if fits and all(d == jnp.float32 for d in given) and resolve_backend(quiet=True) == "native":
         return _native(*args)
     return _plain(*args)
 
@@ -168,9 +183,10 @@ def _plain(
     query: Array,
     cursor: Array,
 ) -> tuple[Array, Array, Array]:
-    k = lax.dynamic_update_slice(k, _rows(k_new), (0, cursor, 0))
-    v = lax.dynamic_update_slice(v, _rows(v_new), (0, cursor, 0))
-    return attend(q, k, v, visible(query, pos)), k, v
+    k = lax.dynamic_update_slice(k, _rows(k_new).astype(k.dtype), (0, cursor, 0))
+    v = lax.dynamic_update_slice(v, _rows(v_new).astype(v.dtype), (0, cursor, 0))
+    seen = (a.astype(q.dtype) for a in (k, v))
+    return attend(q, *seen, visible(query, pos)), k, v
 
 
 # What the native call cannot do itself: under vmap and under differentiation the plain form stands

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from ptts_jax import generate
+from ptts_jax import generate, lm
 from ptts_jax.attention import KVCache, bucket
 from ptts_jax.codec import CodecState
 from ptts_jax.config import Config
@@ -136,9 +136,10 @@ def latents(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Frame by frame, job after job: (job number, latent [D])."""
     warm, slots = warm or WarmCaches(), slots_for([voice], jobs)
+    kept = lm.cache_type(params["lm"])
     for number, job in enumerate(jobs):
         singles = max(1, SINGLES if number == 0 else 0)
-        state = _begin(params, config, warm.take(voice, slots), [job], sampling)
+        state = _begin(params, config, warm.take(voice, slots, kept), [job], sampling)
         try:
             *blocks, last = prefill_blocks(len(job.tokens) + 1)
             for block in blocks:
@@ -198,7 +199,8 @@ def batch(
     stop: threading.Event,
 ) -> list[np.ndarray]:
     """All jobs side by side, each in its own voice: scanned in blocks until every row has ended."""
-    state = start(params, config, open_cache(voices, slots_for(voices, jobs)), jobs, sampling)
+    cache = open_cache(voices, slots_for(voices, jobs), lm.cache_type(params["lm"]))
+    state = start(params, config, cache, jobs, sampling)
     decoders: list[CodecState | None] = [None] * len(jobs)
     waves: list[list[Array]] = [[] for _ in jobs]
     counts = np.zeros(len(jobs), int)

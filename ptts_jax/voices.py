@@ -145,7 +145,7 @@ class WarmCaches:
         self._kept: list[tuple[Voice, KVCache]] = []  # the latest last
         self._lock = threading.Lock()
 
-    def take(self, voice: Voice, slots: int) -> KVCache:
+    def take(self, voice: Voice, slots: int, dtype: Any) -> KVCache:
         """A cache that begins with the voice and holds `slots` entries or more; the caller's alone.
 
         One of twice the size still serves: a new one costs as much as several steps.
@@ -154,11 +154,11 @@ class WarmCaches:
             own = [
                 (cache.slots, i)
                 for i, (owner, cache) in enumerate(self._kept)
-                if owner is voice and slots <= cache.slots <= 2 * slots
+                if owner is voice and cache.dtype == dtype and slots <= cache.slots <= 2 * slots
             ]
             if own:
                 return self._kept.pop(min(own)[1])[1]
-        return open_cache([voice], slots)
+        return open_cache([voice], slots, dtype)
 
     def give(self, voice: Voice, cache: KVCache) -> None:
         """Back from an utterance, wherever that ended."""
@@ -169,7 +169,7 @@ class WarmCaches:
             self._kept = [*self._kept, (voice, cache)][-self.KEPT :]
 
 
-def open_cache(voices: Sequence[Voice], slots: int) -> KVCache:
+def open_cache(voices: Sequence[Voice], slots: int, dtype: Any = np.float32) -> KVCache:
     """A fresh cache whose rows begin with the given voices."""
     lengths = np.array([v.length for v in voices])
 
@@ -177,7 +177,7 @@ def open_cache(voices: Sequence[Voice], slots: int) -> KVCache:
         out = []
         for rows in zip(*layers, strict=True):  # one layer of every voice
             heads, _, width = rows[0].shape
-            buffer = np.zeros((len(rows), heads, slots, width), np.float32)
+            buffer = np.zeros((len(rows), heads, slots, width), dtype)
             for i, row in enumerate(rows):
                 buffer[i, :, : row.shape[1]] = row
             out.append(jnp.asarray(buffer.reshape(-1, slots, width)))

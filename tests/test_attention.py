@@ -1,6 +1,7 @@
 """Caches and attention over them: the native way and the plain one are the same function."""
 
 import functools
+import itertools
 import re
 import threading
 
@@ -26,7 +27,18 @@ def _restore():
     int8.set_backend("auto")
 
 
-def _case(seed, batch=1, time=1, heads=4, kv_heads=4, width=64, filled=50, slots=128, poison=1e4):
+def _case(
+    seed,
+    batch=1,
+    time=1,
+    heads=4,
+    kv_heads=4,
+    width=64,
+    filled=50,
+    slots=128,
+    poison=1e4,
+    dtype=jnp.float32,
+):
     """Arguments of attend_in_place: ragged rows, holes, padding, and poison in every stale slot."""
     rng = np.random.default_rng(seed)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
@@ -41,7 +53,8 @@ def _case(seed, batch=1, time=1, heads=4, kv_heads=4, width=64, filled=50, slots
     query = pos[:, filled : filled + time]
     new = (draw(batch, time, kv_heads, width) for _ in range(2))
     q = draw(batch, time, heads, width)
-    return (q, *new, k, v, jnp.asarray(pos), jnp.asarray(query), jnp.int32(filled))
+    kept = (a.astype(dtype) for a in (k, v))
+    return (q, *new, *kept, jnp.asarray(pos), jnp.asarray(query), jnp.int32(filled))
 
 
 def _ways(args):
@@ -64,18 +77,29 @@ def _ways(args):
     group=st.sampled_from([1, 2, 3, 8]),
     width=st.sampled_from([64, 64, 8, 20, 96]),
     filled=st.integers(0, 90),
+    dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
 )
-def test_both_ways_agree(seed, batch, time, kv_heads, group, width, filled):
-    args = _case(seed, batch, time, kv_heads * group, kv_heads, width, filled)
+def test_both_ways_agree(seed, batch, time, kv_heads, group, width, filled, dtype):
+    args = _case(seed, batch, time, kv_heads * group, kv_heads, width, filled, dtype=dtype)
     (y, *caches), (want, *wanted) = _ways(args)
     np.testing.assert_allclose(y, want, atol=1e-5, rtol=1e-5)
     for got, cache in zip(caches, wanted, strict=True):
         np.testing.assert_array_equal(got, cache)
 
 
+def test_halves_are_rounded_as_xla_rounds_them():
+    special = [np.nan, -np.nan, np.inf, 3.4e38, -3.4e38, 1e-40, 0.0, -0.0, 1.00390625, 1.01171875]
+    args = list(_case(8, width=len(special), dtype=jnp.bfloat16))
+    args[2] = jnp.broadcast_to(jnp.asarray(special, jnp.float32), args[2].shape)
+    written = native_attention.attend(*args)[2]
+    want = attention._plain(*args)[2]
+    assert written.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(*(np.asarray(a, np.float32) for a in (written, want)))
+
+
 def test_every_instruction_set_agrees(monkeypatch):
-    for time in (1, 20):
-        args = _case(time, 2, time, 8, 2)
+    for time, dtype in itertools.product((1, 20), (jnp.float32, jnp.bfloat16)):
+        args = _case(time, 2, time, 8, 2, dtype=dtype)
         want = attention._plain(*args)[0]
         for isa in library.supported_isas():
             monkeypatch.setenv("INT8_ISA", isa)
@@ -212,14 +236,17 @@ def test_two_threads_at_once_share_the_helpers():
     assert not wrong
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "kind"), [("native", "f32"), ("native", "bf16"), ("xla", "f32")])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("driver", ["step", "scan_steps", "prefill_text"])
-def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver):
+def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver, kind):
     int8.set_backend(way)
     slots, config, params = 300, tiny.RICH, tiny.params(tiny.RICH)
     zero = np.zeros(batch, np.int32)
-    cache = lm.new_cache(config.flow_lm, batch, slots)
+    dtype = {"f32": jnp.float32, "bf16": jnp.bfloat16}[kind]
+    cache = jax.tree.map(
+        lambda a: a.astype(dtype) if a.ndim == 3 else a, lm.new_cache(config.flow_lm, batch, slots)
+    )
     state = generate.begin(params, config, 1, cache, zero, zero, np.float32(0))
     frame = (batch, config.mimi.latent_dim)
     inputs = {
@@ -232,8 +259,8 @@ def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver):
     text = function.lower(params, config, state, *inputs[driver]).compile().as_text()
     function.clear_cache()
     buffer = ",".join(map(str, cache.k[0].shape))
-    assert f"f32[{buffer}]" in text
-    assert not re.search(rf"f32\[{buffer}\]\S* copy\(", text)
+    assert f"{kind}[{buffer}]" in text
+    assert not re.search(rf"{kind}\[{buffer}\]\S* copy\(", text)
     assert ("int8_attend" in text) == (way == "native")
 
 

@@ -85,8 +85,9 @@ def test_batches_depend_on_the_step_alone_and_grow_longer():
     assert late == {p.frames for p in parts}
 
 
-def test_short_sentences_are_joined_as_generation_groups_them():
-    source = training.source(joined=0.5)
+@pytest.mark.parametrize("longest", [text.MAX_TOKENS, text.MAX_LETTERS])
+def test_short_sentences_are_joined_as_generation_groups_them(longest):
+    source = training.source(joined=0.5, longest=longest)
     joined = [u for u in source.utterances if len(u.clips) > 1]
     assert len(joined) == len(training.clips()) // 2
     for own in joined:
@@ -95,7 +96,8 @@ def test_short_sentences_are_joined_as_generation_groups_them():
         assert own.frames == sum(c.length // 96 for c in said)
         together = text.prepare(" ".join(c.text for c in said), config.TextRules()).text
         assert list(own.tokens) == training.tokenizer().encode(together)
-        assert len(own.tokens) <= text.MAX_TOKENS
+    most = max(len(own.tokens) for own in joined)
+    assert most <= longest and (most > text.MAX_TOKENS) == (longest > text.MAX_TOKENS)
 
 
 def test_mismatches_of_text_and_audio_are_named():

@@ -62,11 +62,11 @@ def latents(some: tuple[Clip, ...], width: int = 8) -> tuple[np.ndarray, np.ndar
 
 
 @functools.cache
-def source(joined: float = 0.0) -> rows.Material:
+def source(**options: float) -> rows.Material:
     frames, starts = latents(clips())
     mean, std = frames.mean(0), frames.std(0)
     rules = config.TextRules()
-    return material.material(clips(), frames, starts, mean, std, tokenizer(), rules, joined=joined)
+    return material.material(clips(), frames, starts, mean, std, tokenizer(), rules, **options)
 
 
 def quick_compilation() -> Iterator[None]:

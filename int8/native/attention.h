@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "halves.h"
 #include "workers.h"
 
 namespace int8k {
@@ -15,14 +16,15 @@ struct Attention {
   const float* q;        // [B, T, H, D]
   const float* k_new;    // [B, T, Hkv, D]
   const float* v_new;    // [B, T, Hkv, D]
-  float* k;              // [B * Hkv, S, D]
-  float* v;              // [B * Hkv, S, D]
+  void* k;               // [B * Hkv, S, D]: float32, or halves of it
+  void* v;               // [B * Hkv, S, D], alike
   const int32_t* pos;    // [B, S]: of the entry in each slot, negative where there is none
   const int32_t* query;  // [B, T]: positions of the queries, negative for padding
   float* out;            // [B, T, H, D]; zeros for padding
   int64_t batch, time, heads, kv_heads, width, slots;
   int64_t start;   // the first slot to write
   int32_t window;  // a query sees this many positions, itself included; INT32_MAX: all before it
+  bool half = false;  // the caches are kept as bfloat16
   const Workers* workers = nullptr;  // who may help; null: nobody
 
   int64_t filled() const { return start + time; }
@@ -36,18 +38,25 @@ constexpr bool valid(const Attention& a) {
          a.window >= 1;
 }
 
-inline void write_new(const Attention& a) {
-  const size_t bytes = static_cast<size_t>(a.width) * sizeof(float);
+// C is how a number of the caches is stored.
+template <class C>
+void write_new_as(const Attention& a) {
   for (int64_t b = 0; b < a.batch; ++b) {
     for (int64_t t = 0; t < a.time; ++t) {
       for (int64_t h = 0; h < a.kv_heads; ++h) {
         const int64_t from = ((b * a.time + t) * a.kv_heads + h) * a.width;
         const int64_t to = ((b * a.kv_heads + h) * a.slots + a.start + t) * a.width;
-        std::memcpy(a.k + to, a.k_new + from, bytes);
-        std::memcpy(a.v + to, a.v_new + from, bytes);
+        for (int64_t d = 0; d < a.width; ++d) {
+          static_cast<C*>(a.k)[to + d] = stored<C>(a.k_new[from + d]);
+          static_cast<C*>(a.v)[to + d] = stored<C>(a.v_new[from + d]);
+        }
       }
     }
   }
+}
+
+inline void write_new(const Attention& a) {
+  a.half ? write_new_as<uint16_t>(a) : write_new_as<float>(a);
 }
 
 // The query r of a head: those of one time are neighbours.

@@ -23,6 +23,10 @@ struct Float {
   static INT8_INLINE V fma(V a, V b, V c) {
     return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
   }
+  static INT8_INLINE V widened(const uint16_t* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return V(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
   static INT8_INLINE Float256::V halves(V a) {
     const __m512 x = __m512(a);
     return Float256::V(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)));

@@ -73,21 +73,28 @@ ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuff
 // Caches come in as arguments and go out as results in the same memory: XLA copies them before the
 // call if anybody still needs the old ones.
 ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> k_new,
-                  ffi::Buffer<ffi::F32> v_new, ffi::Buffer<ffi::F32> k, ffi::Buffer<ffi::F32> v,
+                  ffi::Buffer<ffi::F32> v_new, ffi::AnyBuffer k, ffi::AnyBuffer v,
                   ffi::Buffer<ffi::S32> pos, ffi::Buffer<ffi::S32> query,
                   ffi::Buffer<ffi::S32> cursor, ffi::ResultBuffer<ffi::F32> out,
-                  ffi::ResultBuffer<ffi::F32> k_out, ffi::ResultBuffer<ffi::F32> v_out,
+                  ffi::Result<ffi::AnyBuffer> k_out, ffi::Result<ffi::AnyBuffer> v_out,
                   int32_t window, int32_t isa) {
   const auto qs = q.dimensions(), ns = k_new.dimensions(), ks = k.dimensions();
   if (qs.size() != 4 || ns.size() != 4 || ks.size() != 3) {
     return ffi::Error::InvalidArgument("int8 attend: q and new keys have 4 dimensions, caches 3");
+  }
+  const bool half = k.element_type() == ffi::BF16;
+  for (const auto type : {k.element_type(), v.element_type(), k_out->element_type(),
+                          v_out->element_type()}) {
+    if (type != (half ? ffi::BF16 : ffi::F32)) {
+      return ffi::Error::InvalidArgument("int8 attend: both caches are float32, or both bfloat16");
+    }
   }
   if (k.untyped_data() != k_out->untyped_data() || v.untyped_data() != v_out->untyped_data()) {
     return ffi::Error::InvalidArgument("int8 attend: the caches must be updated in place");
   }
   int8k::Attention a{};
   a.q = q.typed_data(), a.k_new = k_new.typed_data(), a.v_new = v_new.typed_data();
-  a.k = k_out->typed_data(), a.v = v_out->typed_data();
+  a.k = k_out->untyped_data(), a.v = v_out->untyped_data(), a.half = half;
   a.pos = pos.typed_data(), a.query = query.typed_data(), a.out = out->typed_data();
   a.batch = qs[0], a.time = qs[1], a.heads = qs[2], a.width = qs[3];
   a.kv_heads = ns[2], a.slots = ks[1], a.window = window;
@@ -143,14 +150,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_attend, attend,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
-                                  .Ret<ffi::Buffer<ffi::F32>>()
-                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
                                   .Attr<int32_t>("window")
                                   .Attr<int32_t>("isa"));
 

@@ -40,6 +40,9 @@ struct Float {
 
   static INT8_INLINE V set1(float x) { return V{x, x, x, x}; }
   static INT8_INLINE V fma(V a, V b, V c) { return a * b + c; }
+  static INT8_INLINE V widened(const uint16_t* p) {
+    return V{single(p[0]), single(p[1]), single(p[2]), single(p[3])};
+  }
   static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
     const V s[4] = {a, b, c, d};
     for (int j = 0; j < 4; ++j) out[j] = (s[j][0] + s[j][2]) + (s[j][1] + s[j][3]);

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ptts_jax import drivers, generate, head
+from ptts_jax import drivers, generate, head, lm
 from ptts_jax.attention import bucket
 from ptts_jax.bench.models import VOICE_SLOTS, random_voice
 from ptts_jax.config import Config
@@ -35,7 +35,8 @@ def measure(params: Params, config: Config, fills: list[int], repeats: int) -> d
 
 def _state(params: Params, config: Config, filled: int, room: int) -> generate.GenState:
     """As after a voice and a text that fill so many slots, in the smallest cache for the rest."""
-    cache = open_cache([random_voice(config, filled)], bucket(filled + room))
+    kept = lm.cache_type(params["lm"])
+    cache = open_cache([random_voice(config, filled)], bucket(filled + room), kept)
     zero, limit = np.zeros(1, np.int32), np.full(1, 10**6, np.int32)
     state = generate.begin(params, config, 1, cache, zero, limit, np.float32(np.inf))
     return jax.block_until_ready(state)

@@ -177,7 +177,7 @@ def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
 def _begin(params: Params, setup: Setup, jobs: Sequence[Job]) -> generate.GenState:
     """A state that has read the texts; of one size for all groups, so that one compilation does."""
     slots = drivers.slots_for([setup.voice], setup.jobs)
-    cache = open_cache([setup.voice] * len(jobs), slots)
+    cache = open_cache([setup.voice] * len(jobs), slots, lm.cache_type(params["lm"]))
     return drivers.start(params, setup.config, cache, jobs, setup.sampling)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 
 from ptts_jax.config import Config
-from ptts_jax.text import Tokenizer
+from ptts_jax.text import Tokenizer, longest_chunk
 from ptts_jax.train import loop, material, rows
 from ptts_jax.train.corpus import open_corpus
 from ptts_jax.train.latents import open_latents
@@ -123,6 +123,7 @@ def _material(
         tokenizer,
         c.text_rules,
         joined=joined,
+        longest=longest_chunk(c),
         seed=options.seed,
     )
 

@@ -28,11 +28,13 @@ def material(
     rules: TextRules,
     *,
     joined: float = 0.0,
+    longest: int = text.MAX_TOKENS,
     seed: int = 0,
 ) -> Material:
     """`starts` [clips + 1]: the first frame of each clip, and the end of the last.
 
-    `joined` is how many joined utterances there are for every single one.
+    `joined` is how many joined utterances there are for every single one, `longest` their tokens at
+    most: those of a chunk in generation.
     """
     if len(starts) != len(clips) + 1 or starts[-1] > len(latents):
         raise ValueError(
@@ -48,7 +50,7 @@ def material(
                 "not belong together; mend or remove that clip"
             )
     rng = np.random.default_rng(seed)
-    longer = _joined(alone, round(joined * len(alone)), rng)
+    longer = _joined(alone, round(joined * len(alone)), longest, rng)
     more = [_utterance(c, clips, counts, tokenizer, rules) for c in longer]
     return Material(latents, starts[:-1], counts, mean, std, (*alone, *more))
 
@@ -67,12 +69,12 @@ def _utterance(
 
 
 def _joined(
-    alone: Sequence[Utterance], number: int, rng: np.random.Generator
+    alone: Sequence[Utterance], number: int, longest: int, rng: np.random.Generator
 ) -> list[tuple[int, ...]]:
     """Two or three utterances of a speaker that generation would say in one go."""
     by_speaker: dict[str, list[int]] = {}
     for i, one in enumerate(alone):
-        if len(one.tokens) < text.MAX_TOKENS - 8:
+        if len(one.tokens) < longest - 8:
             by_speaker.setdefault(one.speaker, []).append(i)
     groups = [g for g in by_speaker.values() if len(g) > 3]
     found: list[tuple[int, ...]] = []
@@ -82,7 +84,7 @@ def _joined(
         group = groups[rng.integers(len(groups))]
         chosen = rng.choice(group, size=3, replace=False)
         size = np.cumsum([len(alone[i].tokens) for i in chosen])
-        take = int(np.sum(size <= text.MAX_TOKENS))
+        take = int(np.sum(size <= longest))
         if take > 1:
             found.append(tuple(int(i) for i in chosen[:take]))
     return found
