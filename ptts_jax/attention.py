@@ -26,8 +26,8 @@ EMPTY = -1  # position of a slot that holds nothing
 
 
 def bucket(need: int) -> int:
-    """Slots for at least `need` entries: 256, 384, 512, 768, ...: each size is a compilation."""
-    size = 256
+    """Slots for at least `need` entries: 512, 768, 1024, 1536, ...: each size is a compilation."""
+    size = 512  # a voice and a sentence fit: most utterances share one
     while size < need:
         size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
     return size

@@ -72,9 +72,12 @@ def noise(sampling: Sampling, job: Job, frame: int, size: int) -> np.ndarray:
     return kept[:size]
 
 
-def _draw(config: Config, sampling: Sampling, jobs: Sequence[Job], frame: int) -> np.ndarray:
-    """The noise of a frame of every row [B, D]."""
-    return np.stack([noise(sampling, job, frame, config.mimi.latent_dim) for job in jobs])
+def draws(
+    config: Config, sampling: Sampling, jobs: Sequence[Job], frames: Sequence[int]
+) -> np.ndarray:
+    """The noise of some frames of every row [N, B, D]."""
+    size = config.mimi.latent_dim
+    return np.stack([[noise(sampling, job, frame, size) for job in jobs] for frame in frames])
 
 
 def slots_for(voices: Sequence[Voice], jobs: Sequence[Job]) -> int:
@@ -147,15 +150,15 @@ def latents(
             at = 0
             while at < job.limit and not stop.is_set():
                 count = 1 if at < singles else SEVERAL
-                draws = np.stack([_draw(config, sampling, [job], at + i) for i in range(count)])
+                drawn = draws(config, sampling, [job], range(at, at + count))
                 if at == 0:
                     state, out = generate.first(
-                        params, config, state, *_block([job], *last), draws[0]
+                        params, config, state, *_block([job], *last), drawn[0]
                     )
                 elif count == 1:
-                    state, out = generate.step(params, config, state, draws[0])
+                    state, out = generate.step(params, config, state, drawn[0])
                 else:
-                    state, out = generate.scan_steps(params, config, state, draws)
+                    state, out = generate.scan_steps(params, config, state, drawn)
                 at += count
                 meant = int(np.sum(out.valid))
                 for latent in np.asarray(out.latent).reshape(count, -1)[:meant]:
@@ -207,9 +210,8 @@ def batch(
     for at in range(0, max(j.limit for j in jobs), SCAN_FRAMES):
         if stop.is_set():
             break
-        frames = range(at, at + SCAN_FRAMES)
-        draws = np.stack([_draw(config, sampling, jobs, frame) for frame in frames])
-        state, out = generate.scan_steps(params, config, state, draws)
+        drawn = draws(config, sampling, jobs, range(at, at + SCAN_FRAMES))
+        state, out = generate.scan_steps(params, config, state, drawn)
         valid = np.asarray(out.valid).sum(axis=0)  # [B]: waits for the steps alone
         block = np.asarray(out.latent).swapaxes(0, 1)  # [B, N, D]
         # Row by row: a block of one row fits the second-level cache, and a row that has ended costs

@@ -160,7 +160,7 @@ def test_capacity_does_not_matter():
 def test_the_cache_never_overflows():
     """Neither with the last frames of the longest row nor with padding behind the last prefill."""
     tight = 0
-    for length, tokens, limit in itertools.product((1, 30, 100), (1, 17, 60, 90), range(1, 200)):
+    for length, tokens, limit in itertools.product((1, 130, 300), (1, 17, 60, 90), range(1, 200)):
         v, j = voice(length), Job([1] * tokens, 1, limit)
         slots = drivers.slots_for([v, VOICES[2]], [JOBS[0], j])
         frames = -(-limit // drivers.SCAN_FRAMES) * drivers.SCAN_FRAMES
@@ -304,7 +304,7 @@ def test_each_shape_is_compiled_once():
     before = {name: f._cache_size() for name, f in functions.items()}
 
     def speak(v: Voice, jobs: list[Job], sampling: Sampling) -> None:
-        assert drivers.slots_for([v], jobs) == 256
+        assert drivers.slots_for([v], jobs) == 512
         assert list(stream.stream(PARAMS, c, v, jobs, sampling, threading.Event()))
 
     speak(VOICES[1], [JOBS[1], JOBS[3]], Sampling(0.4, eos_threshold=1e9))

@@ -113,7 +113,7 @@ def _free(
     state, outs = _begin(params, setup, jobs), []
     for at in range(0, max(job.limit for job in jobs), SCAN_FRAMES):
         noise = _noise(setup, jobs, range(at, at + SCAN_FRAMES))
-        state, out = generate.scan_steps(params, setup.config, state, noise.swapaxes(0, 1))
+        state, out = generate.scan_steps(params, setup.config, state, noise)
         outs.append(jax.tree.map(np.asarray, out))
         if not outs[-1].valid[-1].any():
             break
@@ -132,7 +132,7 @@ def forced(params: Params, setup: Setup, told: Sequence[np.ndarray]) -> list[Run
         history = padded(own)
         first = np.broadcast_to(params["lm"]["bos"], (len(jobs), 1, history.shape[2]))
         before = np.concatenate([first, history[:, :-1]], axis=1)
-        noise = _noise(setup, jobs, range(history.shape[1]))
+        noise = _noise(setup, jobs, range(history.shape[1])).swapaxes(0, 1)
         found = _forced(params, setup.config, _begin(params, setup, jobs), before, noise)
         latents, logits = (
             [x[: len(y)] for x, y in zip(np.asarray(part), own, strict=True)] for part in found
@@ -182,9 +182,8 @@ def _begin(params: Params, setup: Setup, jobs: Sequence[Job]) -> generate.GenSta
 
 
 def _noise(setup: Setup, jobs: Sequence[Job], frames: range) -> np.ndarray:
-    """[B, T, D]"""
-    size = setup.config.mimi.latent_dim
-    return np.array([[drivers.noise(setup.sampling, j, f, size) for f in frames] for j in jobs])
+    """[T, B, D]"""
+    return drivers.draws(setup.config, setup.sampling, jobs, frames)
 
 
 def _groups(jobs: Sequence[Job]) -> list[Sequence[Job]]:

@@ -39,10 +39,8 @@ def speak(
     state = drivers.start(tree, config, cache, jobs, sampling)
     made, valid = [], []
     for at in range(0, max(job.limit for job in jobs), drivers.SCAN_FRAMES):
-        frames = range(at, at + drivers.SCAN_FRAMES)
-        size = config.mimi.latent_dim
-        draws = [[drivers.noise(sampling, job, f, size) for job in jobs] for f in frames]
-        state, out = generate.scan_steps(tree, config, state, np.array(draws))
+        drawn = drivers.draws(config, sampling, jobs, range(at, at + drivers.SCAN_FRAMES))
+        state, out = generate.scan_steps(tree, config, state, drawn)
         made.append(np.asarray(out.latent))
         valid.append(np.asarray(out.valid))
         if not valid[-1][-1].any():

@@ -7,6 +7,7 @@ which corpus and which encoder they are of, and each dimension's mean and deviat
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,11 @@ class Latents:
         """A clip's latents [T, D], as the encoder gives them."""
         start, count = self.where[clip.start]
         return self.frames[start : start + count]
+
+    def of_all(self, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
+        """Those of some clips in a row [F, D], and where each begins and the last ends."""
+        own = [self.of(clip) for clip in clips]
+        return np.concatenate(own), np.cumsum([0, *(len(x) for x in own)])
 
     def check_corpus(self, corpus: Corpus) -> None:
         if self.about["corpus"] != _corpus_key(corpus):

@@ -113,12 +113,9 @@ def _material(
     clips = corpus.select(split=split)
     if not clips:
         raise ValueError(f"{options.corpus}: no clip is {split}; make a larger corpus")
-    own = [kept.of(clip) for clip in clips]
-    starts = np.cumsum([0, *(len(x) for x in own)])
     return material.material(
         clips,
-        np.concatenate(own),
-        starts,
+        *kept.of_all(clips),
         *(scale or (kept.mean, kept.std)),
         tokenizer,
         c.text_rules,

@@ -19,6 +19,7 @@ from ptts_jax.config import FlowLMConfig
 from ptts_jax.train import command, latents, lm, material, rows
 from ptts_jax.train.corpus import Corpus, open_corpus
 from ptts_jax.train.latents import Latents, open_latents
+from ptts_jax.train.lm_stage import Recipe
 from ptts_jax.train.rows import Material, Rows
 
 USAGE = """Latents as a language model gives them, for its decoder to go on from:
@@ -42,7 +43,12 @@ def predict(params: lm.Params, c: FlowLMConfig, batch: Rows, noise: Array) -> Ar
 
 
 def frames(
-    params: lm.Params, c: FlowLMConfig, source: Material, deviation: float, quiet: bool = True
+    params: lm.Params,
+    c: FlowLMConfig,
+    source: Material,
+    prompts: tuple[int, int],
+    deviation: float,
+    quiet: bool = True,
 ) -> np.ndarray:
     """Of all clips, one after the other [F, D], as the codec's decoder takes them."""
     rng, found = np.random.default_rng(0), np.zeros_like(source.latents)
@@ -51,7 +57,7 @@ def frames(
         for at in range(0, len(bucket.members), ROWS):
             members = bucket.members[at : at + ROWS]
             filled = np.resize(members, ROWS)  # always as many rows: one shape
-            batch = rows.make(source, bucket, filled, (8, 18), rng)
+            batch = rows.make(source, bucket, filled, prompts, rng)
             noise = deviation * rng.normal(size=batch.latents.shape).astype(np.float32)
             made = np.asarray(predict(params, c, batch, noise)) * source.std + source.mean
             for row, i in enumerate(members):
@@ -69,14 +75,12 @@ def write(run: Path, corpus: Corpus, true: Latents, out: Path, plain: bool, quie
     params, c, tokenizer, about = lm.load(run, plain=plain)
     if about["encoder"] != true.about["codec"]:
         raise ValueError(f"{true.path}: not the latents that {run} was trained on; give those")
-    own = [true.of(clip) for clip in corpus.clips]
-    starts = np.cumsum([0, *(len(x) for x in own)])
     scale = (np.asarray(params["mean"]), np.asarray(params["std"]))
     source = material.material(
-        corpus.clips, np.concatenate(own), starts, *scale, tokenizer, c.text_rules
+        corpus.clips, *true.of_all(corpus.clips), *scale, tokenizer, c.text_rules
     )
-    deviation = c.default_temperature**0.5
-    made = frames(params, c.flow_lm, source, deviation, quiet)
+    prompts, deviation = Recipe(**about["recipe"]).voices, c.default_temperature**0.5
+    made = frames(params, c.flow_lm, source, prompts, deviation, quiet)
     latents.write(out, made, true.counts, corpus, about["encoder"], predicted=True)
     return open_latents(out)
 
