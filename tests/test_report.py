@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ptts_jax
 from convert import flatten, unflatten
 from int8 import QTensor, dequantize, dot, quantize
 from int8.__main__ import main
@@ -423,6 +424,8 @@ def test_a_report(files, texts, tmp_path, capsys):
         assert policy["megabytes"] < found["megabytes"]
         values = [text["forced_snr"] for text in policy["texts"]]
         assert policy["summary"]["forced_snr"]["median"]["value"] == np.median(values)
+    spoken = ptts_jax.load(str(files.yaml), int8=True).params  # what is measured is what speaks
+    assert found["policies"][0]["megabytes"] == measure.megabytes(spoken)
     assert {layer["group"] for layer in found["layers"]} == {"attention", "ffn", "codec"}
     for name, reason in found["policies"][1]["left"]:
         assert name in document and reason in document

@@ -160,10 +160,10 @@ def _policy(
     free: Sequence[Run],
 ) -> dict[str, Any]:
     tree, report = quantization.apply(host, spec)
-    plain = flatten(params)  # what stays float is where it was
+    before, placed = flatten(host), flatten(params)  # what stays as it is, is where it was
     quantized = unflatten(
         {
-            path: jax.device_put(leaf) if isinstance(leaf, QTensor) else plain[path]
+            path: placed[path] if leaf is before[path] else jax.device_put(leaf)
             for path, leaf in flatten(tree).items()
         }
     )
