@@ -26,7 +26,9 @@ struct Float {
   static INT8_INLINE V fma(V a, V b, V c) {
     return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
   }
-  static INT8_INLINE V widened(const uint16_t* p) { return V(vshll_n_u16(vld1_u16(p), 16)); }
+  static INT8_INLINE V widened(const uint16_t* p) {
+    return V(vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16));
+  }
   static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
     const float32x4_t ab = vpaddq_f32(float32x4_t(a), float32x4_t(b));
     vst1q_f32(out, vpaddq_f32(ab, vpaddq_f32(float32x4_t(c), float32x4_t(d))));
