@@ -17,7 +17,7 @@ def write(folder: Path, seconds: float = 1.0) -> None:
     script = folder / "flite"
     script.write_text(
         "#!/bin/sh\n"
-        'if [ "$1" = -lv ]; then echo "Voices available: rms kal16"; exit; fi\n'
+        'if [ "$1" = -lv ]; then echo "Voices available: rms slt"; exit; fi\n'
         f'echo "$@" >> {folder}/calls\n'
         f'while [ "$1" != -o ]; do shift; done\n/bin/cp {folder}/said.wav "$2"\n'
     )

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 def _define(options: flags.FlagValues) -> None:
     flags.DEFINE_string("out", None, "the corpus folder to write", flag_values=options)
-    flags.DEFINE_list("voices", ["rms", "kal16"], "flite's voices", flag_values=options)
+    flags.DEFINE_list("voices", ["rms", "slt"], "flite's voices", flag_values=options)
     flags.DEFINE_integer("sentences", 8000, "clips to train on", 1, flag_values=options)
     flags.DEFINE_integer("seed", 0, "chooses sentences and manners", flag_values=options)
     flags.DEFINE_string(
@@ -69,7 +69,7 @@ def from_pairs(
 def synthesise(out: str | Path, voices: Sequence[str], count: int, seed: int = 0) -> corpus.Corpus:
     """A corpus spoken by flite."""
     if not voices or len(set(voices)) != len(voices):
-        raise ValueError("--voices: name one or more different voices, as --voices=rms,kal16")
+        raise ValueError("--voices: name one or more different voices, as --voices=rms,slt")
     for voice in voices:
         engine.check_voice(voice)
     items = plan(list(voices), count, seed)
