@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from int8 import QTensor, resolve_backend
+from int8 import QTensor
 from ptts_jax import head
 from ptts_jax.attention import KVCache
 from ptts_jax.config import FlowLMConfig, LookupTable
@@ -55,12 +55,11 @@ def new_cache(c: FlowLMConfig, batch: int, slots: int) -> KVCache:
 def cache_type(params: Params) -> Any:
     """How keys and values are kept: in bfloat16 where what makes them is quantised.
 
-    Half the bytes to read at every step, for an error below that of the integers. Natively alone:
-    XLA:CPU would widen and copy the whole cache at every step.
+    Half the bytes to read at every step, for an error below that of the integers. So in XLA's form
+    too, which copies such a cache at every step: both forms speak alike.
     """
     made_by = params["backbone"]["layers"]["layer_0"]["in_proj"]["w"]
-    halved = isinstance(made_by, QTensor) and resolve_backend(quiet=True) == "native"
-    return jnp.bfloat16 if halved else jnp.float32
+    return jnp.bfloat16 if isinstance(made_by, QTensor) else jnp.float32
 
 
 def embed_text(params: Params, c: FlowLMConfig, tokens: Array) -> Array:
