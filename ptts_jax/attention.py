@@ -47,17 +47,9 @@ class KVCache:
     cursor: Array  # [] int32: the next slot to write
 
     @classmethod
-    def init(
-        cls,
-        layers: int,
-        batch: int,
-        heads: int,
-        slots: int,
-        width: int,
-        dtype: Any = jnp.float32,
-    ) -> "KVCache":
+    def init(cls, layers: int, batch: int, heads: int, slots: int, width: int) -> "KVCache":
         def empty() -> tuple[Array, ...]:
-            return tuple(jnp.zeros((batch * heads, slots, width), dtype) for _ in range(layers))
+            return tuple(jnp.zeros((batch * heads, slots, width)) for _ in range(layers))
 
         pos = jnp.full((batch, slots), EMPTY, jnp.int32)
         return cls(empty(), empty(), pos, jnp.zeros((), jnp.int32))
