@@ -94,6 +94,12 @@ def apply(params: Params, spec: Int8) -> tuple[Params, Report]:
     return cast_tree(tree, HALVED, ml_dtypes.bfloat16), report
 
 
+def rounded(params: Params) -> Params:
+    """The weights of the default groups as QTensors, and nothing else changed: to keep, not to
+    multiply with."""
+    return quantize_tree(params, GROUPS, DEFAULT, NEVER)[0]
+
+
 def quantize(params: Params, spec: Int8) -> Params:
     """As `apply`, without the report."""
     return apply(params, spec)[0]

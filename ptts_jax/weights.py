@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convert import ConvertError, FileError, files, flatten, from_reference, raw, unflatten
-from int8 import QTensor
+from int8 import QTensor, dequantize
 from int8.store import pack, unpack
 from ptts_jax import codec, lm, quantization
 from ptts_jax.config import Config, parse, to_yaml
@@ -260,9 +260,12 @@ def save_converted(
 ) -> None:
     """Write one file that needs nothing beside it: parameters, config and tokenizer.
 
-    `compact` keeps float weights in 16 bits: half the size, read back as float32.
+    `compact` rounds the attention and FFN weights to 8 bits, a scale per output channel, and other
+    weights to 16: a fraction of the size, read back as float32. int8 finds those 8 bits again.
     """
-    stored = _compacted if compact else lambda leaf: leaf
+    if compact:
+        params = quantization.rounded(params)
+    stored = _halved if compact else lambda leaf: leaf
     tensors, note = pack({f"params/{path}": stored(leaf) for path, leaf in flatten(params).items()})
     kind, payload = tokenizer
     metadata = {
@@ -272,6 +275,7 @@ def save_converted(
         "tokenizer": kind,
         "voice_cloning": json.dumps(voice_cloning),
         "int8": note,
+        "compact": json.dumps(compact),
         "structure": _structure(tensors, note),
     }
     files.write(path, {**tensors, "tokenizer": np.frombuffer(payload, np.uint8)}, metadata)
@@ -298,7 +302,8 @@ def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = 
     missing = {"name", "config", "tokenizer", "voice_cloning", "structure"} - metadata.keys()
     if missing or not payload or metadata["structure"] != _structure(tensors, note):
         raise FileError(f"{path}: parts of the model are missing or changed; convert it again")
-    flat = {path.removeprefix("params/"): _widened(leaf) for path, leaf in flat.items()}
+    widened = _floats if metadata.get("compact") == "true" else _widened
+    flat = {path.removeprefix("params/"): widened(leaf) for path, leaf in flat.items()}
     params = unflatten(flat)
     if int8 is not None:
         params = _quantized(params, int8, str(path), quiet)
@@ -311,7 +316,7 @@ def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = 
     )
 
 
-def _compacted(leaf: Any) -> Any:
+def _halved(leaf: Any) -> Any:
     if isinstance(leaf, QTensor) or leaf.dtype != np.float32:
         return leaf
     with np.errstate(over="ignore"):
@@ -322,6 +327,10 @@ def _compacted(leaf: Any) -> Any:
 def _widened(leaf: Any) -> Any:
     half = isinstance(leaf, np.ndarray) and leaf.dtype == np.float16
     return leaf.astype(np.float32) if half else leaf
+
+
+def _floats(leaf: Any) -> Any:
+    return dequantize(leaf) if isinstance(leaf, QTensor) else _widened(leaf)
 
 
 def _structure(tensors: dict[str, np.ndarray], note: str) -> str:

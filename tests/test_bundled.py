@@ -3,6 +3,7 @@
 The rules are tested with a tiny model in its place.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import soundfile
 
 import ptts_jax
 from convert import files, flatten
+from int8 import QTensor
 from ptts_jax import bundled, config, released, speak, weights
 from tests import released_files, tiny_files
 from tests.fakehub import closed_url
+
+ROUNDED = re.compile(r"lm/backbone/layers/layer_\d+/(in_proj|out_proj|up|down)/w")
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +59,24 @@ def test_loads_by_name_with_its_voices(stand_in, tiny):
     assert not np.array_equal(spoken, tts.generate("Hello.", "kal", seed=1))
     with pytest.raises(ValueError, match="unknown voice 'kl'; did you mean kal"):
         tts.voice("kl")
-    for name, leaf in flatten(tts.params).items():  # stored in half the bits, used in all
+    for name, leaf in flatten(tts.params).items():  # stored in fewer bits, used in all
         assert leaf.dtype == np.float32, name
-        np.testing.assert_allclose(leaf, flatten(tiny.params)[name], rtol=1e-3, atol=1e-7)
+        was = flatten(tiny.params)[name]
+        eighths = ROUNDED.fullmatch(name)
+        atol = np.abs(was).max(axis=-1, keepdims=True) / 127 / 2 if eighths else 1e-7
+        assert np.all(np.abs(leaf - was) <= atol + 1e-3 * np.abs(was)), name
+
+
+def test_int8_finds_the_bits_that_are_kept(stand_in):
+    """What the file holds in 8 bits is what the quantised model multiplies with, and no other."""
+    stored, _ = files.read(stand_in / "model.safetensors")
+    quantised = flatten(ptts_jax.load("bundled", int8=True).params)
+    names = [name for name, leaf in quantised.items() if isinstance(leaf, QTensor)]
+    assert sorted(names) == sorted(filter(ROUNDED.fullmatch, quantised))
+    for name in names:
+        leaf = quantised[name]
+        np.testing.assert_array_equal(leaf.qvalue, stored[f"params/{name}/qvalue"])
+        np.testing.assert_allclose(leaf.scale, stored[f"params/{name}/scale"], rtol=1e-6)
 
 
 def test_weights_too_large_for_16_bits_stay_whole(tiny, tmp_path):
@@ -67,7 +86,11 @@ def test_weights_too_large_for_16_bits_stay_whole(tiny, tmp_path):
     weights.save_converted(path, params, tiny.config, **kept, compact=True)
     stored = {name: x.dtype for name, x in files.read(path)[0].items()}
     assert stored.pop("params/lm/bos") == np.float32 and stored.pop("tokenizer") == np.uint8
-    assert {name for name, dtype in stored.items() if dtype != np.float16} == set()
+    for name, dtype in stored.items():
+        leaf = name.removeprefix("params/")
+        kept = ROUNDED.fullmatch(leaf.rpartition("/")[0])
+        wanted = np.float16 if not kept else np.int8 if leaf.endswith("qvalue") else np.float32
+        assert dtype == wanted, name
     read = weights.load_converted(path).params
     np.testing.assert_array_equal(read["lm"]["bos"], params["lm"]["bos"])
 

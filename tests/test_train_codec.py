@@ -295,6 +295,29 @@ def test_the_decoder_learns_alone(trained, data, tmp_path):
             assert jax.tree.all(pair) == kept, (kind, name)
 
 
+def test_the_posterior_learns_alone(trained, data, tmp_path):
+    _, params, _ = trained
+    recipe = dataclasses.replace(QUICK, posterior_only=True, rate=0.1, kl=0.1)
+    batch = crops.batches(data, data.select(split="train"), crops.Crop(4, 5 * C.frame_size), 0)
+    halves = {name: params[name] for name in ("encoder", "decoder")}  # as a model keeps them
+    stage = codec_stage.stage(C, recipe, batch, start=halves)
+    state = loop.run(stage, out=tmp_path, steps=30, seed=0, quiet=True, log_every=10)
+    losses = [entry["loss"] for entry in log.read(tmp_path)]
+    assert losses[-1] < losses[0]
+    for name in halves:
+        assert jax.tree.all(jax.tree.map(np.array_equal, state["ema"][name], params[name]))
+    assert not np.array_equal(state["ema"]["log_variance"], params["log_variance"])
+
+
+def test_a_run_starts_from_a_model_that_speaks():
+    params, c = command.started("bundled")
+    assert params.keys() == {"encoder", "decoder"} and c.sample_rate == 16000
+    latents_ = jax.eval_shape(
+        lambda p: forward.encode(p, c, np.zeros((1, c.frame_size), np.float32)), params["encoder"]
+    )
+    assert latents_.shape == (1, 1, c.latent_dim)
+
+
 @pytest.mark.parametrize(
     ("recipe", "lower"),
     [
@@ -362,6 +385,8 @@ def test_refusals(data, trained, tmp_path, capsys):
     assert "too short, take 11 or more" in refused(capsys, *base, f"--start={out}", "--frames=4")
     assert "no checkpoint there" in refused(capsys, *base, f"--start={tmp_path}")
     assert "nonsense" in refused(capsys, *base, "--config=nonsense")
+    assert "is not a model" in refused(capsys, *base, "--start=./nonsense")
+    assert "give --start" in refused(capsys, *base, "--posterior_only")
 
 
 def test_silence_is_refused(tmp_path):

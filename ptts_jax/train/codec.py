@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from jax import Array
 
-from ptts_jax import config
+from ptts_jax import config, tts
 from ptts_jax.config import CodecTransformerConfig, MimiConfig, QuantizerConfig, SEANetConfig
 from ptts_jax.train import (
     codec_stage,
@@ -35,8 +35,10 @@ from ptts_jax.train.crops import Crop
 USAGE = """Train a codec: python -m ptts_jax.train.codec --corpus=FOLDER --out=FOLDER [FLAGS]
 
 The same command goes on from the last checkpoint. --decoder_only --start=RUN --latents=FOLDER keeps
-RUN's encoder and trains the decoder on the latents that it gave. --adversarial=1 is for machines
-with an accelerator.
+RUN's encoder and trains the decoder on the latents that it gave. --start takes a model that speaks
+as well (a name or a file); what such a model has not kept, how exactly its decoder needs each
+dimension of a latent, --posterior_only learns: --steps=300 --rate=0.03 are enough. --adversarial=1
+is for machines with an accelerator.
 """
 
 _SEANET = SEANetConfig(
@@ -119,8 +121,9 @@ def define(values: flags.FlagValues) -> None:
     number("features", 2, "weight of these features")
     number("distill", 0, "weight of a teacher's features, 25 or so")
     text("teacher", None, "the teacher's features of the corpus, kept as latents are")
-    text("start", None, "a codec's run to start from")
+    text("start", None, "a codec's run, or a model, to start from")
     switch("decoder_only", False, "keep the encoder of --start")
+    switch("posterior_only", False, "keep both halves of --start, learn the posterior alone")
     text("latents", None, "the latents that --start gave, for --decoder_only")
     switch("bf16", False, "products of bfloat16 inputs")
     number("save_minutes", 5, "between checkpoints")
@@ -131,7 +134,7 @@ def run(options: flags.FlagValues) -> None:
     _check(options)
     corpus, c, start = open_corpus(options.corpus), _config(options.config), None
     if options.start:
-        start, c, _ = load(Path(options.start))
+        start, c = started(options.start)
     crops.check_rate(corpus, c.sample_rate)
     crop = Crop(options.batch, options.frames * c.frame_size)
     windows = (*spectra.SCALES, *(discriminator.SIZES if options.adversarial else ()))
@@ -146,6 +149,7 @@ def run(options: flags.FlagValues) -> None:
         kl=options.kl,
         half=options.bf16,
         decoder_only=options.decoder_only,
+        posterior_only=options.posterior_only,
         noise=not (kept and kept.predicted),
         energy=options.energy,
         distill=options.distill,
@@ -180,8 +184,26 @@ def _check(options: flags.FlagValues) -> None:
         raise ValueError("--distill and --teacher go together: give both or neither")
     if options.distill and options.decoder_only:
         raise ValueError("--distill: teaches the encoder, which --decoder_only keeps as it is")
+    if options.posterior_only and (options.decoder_only or not options.start):
+        raise ValueError("--posterior_only: give --start, whose halves stay, and no --decoder_only")
     if options.start and options.config:
         raise ValueError("--config: --start has its own shape; give one of them")
+
+
+def started(name: str) -> tuple[Params, MimiConfig]:
+    """What a run begins with: another run's parameters, or a model's, which has no posterior."""
+    if Path(name).is_dir():
+        return load(Path(name))[:2]
+    model = tts.load(name)
+    c, halves = model.config.mimi, model.params["codec"]
+    if "encoder" not in halves or not model.voice_cloning:
+        raise ValueError(f"--start={name}: it has no encoder (it cannot clone voices either)")
+    if c.voice_dim != c.latent_dim:
+        raise ValueError(
+            f"--start={name}: its encoder gives {c.voice_dim} numbers a frame and its decoder takes "
+            f"{c.latent_dim}: they are no pair; choose a model with inner_dim {c.latent_dim}"
+        )
+    return dict(halves), c
 
 
 def _config(name: str | None) -> MimiConfig:

@@ -33,6 +33,7 @@ class Recipe:
     ema: float = 0.998
     half: bool = False  # bfloat16 products
     decoder_only: bool = False
+    posterior_only: bool = False  # how exactly the decoder needs each dimension of a latent
     noise: bool = True  # of the posterior, on what is decoded
     energy: bool = False  # two random decodes and the energy distance between the three
     distill: float = 0.0
@@ -48,6 +49,8 @@ class Recipe:
         """Names of the parameters that move."""
         if self.decoder_only:
             return ("decoder",)
+        if self.posterior_only:
+            return ("log_variance",)
         projection = ("projection",) if self.distill else ()
         return ("encoder", "decoder", "log_variance", *projection)
 

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from absl import flags
 from jax import Array
 
-from ptts_jax import config, schema
+from convert import flatten
+from int8 import QTensor
+from ptts_jax import config, schema, tts
 from ptts_jax.config import (
     Config,
     FlowConfig,
@@ -87,12 +89,42 @@ def meta(c: Config, encoder: str, own: Recipe) -> dict[str, Any]:
     return {"config": schema.write(c), "encoder": encoder, "recipe": dataclasses.asdict(own)}
 
 
-def _tokenizer(out: Path, texts: Iterable[str]) -> Tokenizer:
-    """That of the run in `out`, or a new one."""
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run begins with."""
+
+    name: str
+    params: Params  # "lm", and "extra" as far as it is known
+    tokenizer: Tokenizer
+
+
+def started(name: str | None) -> Start | None:
+    """A run by its averaged parameters, or a model that speaks."""
+    if name is None:
+        return None
+    if Path(name).is_dir():
+        state, _, about = checkpoint.load(Path(name))
+        if "config" not in about:
+            raise ValueError(f"--start={name}: not the run of a language model")
+        tokenizer = tokens.parse((Path(name) / TOKENIZER).read_bytes(), name)
+        return Start(name, {**state["trained"], "lm": state["ema"]}, tokenizer)
+    model = tts.load(name)
+    own, extra = dict(model.params["lm"]), {}
+    if any(isinstance(leaf, QTensor) for leaf in flatten(own).values()):
+        raise ValueError(f"--start={name}: it is quantised; start from the float model")
+    w = regression.unfold(own["head"], model.config.flow_lm.flow)
+    if w is not None:  # it spoke by its regression and has no other head
+        own.pop("head")
+        extra["regress"] = w
+    return Start(name, {"lm": own, "extra": extra}, model.tokenizer)
+
+
+def _tokenizer(out: Path, start: Start | None, texts: Iterable[str]) -> Tokenizer:
+    """That of the run in `out`, of what it starts from, or a new one."""
     path = out / TOKENIZER
     if path.exists():
         return tokens.parse(path.read_bytes(), str(path))
-    made = tokens.train(texts)
+    made = tokens.train(texts) if start is None else start.tokenizer
     tokens.save(path, made)
     return made
 
@@ -117,16 +149,15 @@ def load(out: Path, *, plain: bool = False) -> tuple[Params, Config, Tokenizer, 
     return params, dataclasses.replace(described, flow_lm=flow_lm), tokenizer, about
 
 
-def _initial(c: FlowLMConfig, source: Material, start: str | None, key: Array) -> Params:
+def _initial(c: FlowLMConfig, source: Material, start: Start | None, key: Array) -> Params:
     fresh = lm_stage.init(key, c, source)
     if start is None:
         return fresh
-    state, _, _ = checkpoint.load(Path(start))
-    own = {**state["trained"], "lm": state["ema"]}
+    own = {part: {**fresh[part], **start.params[part]} for part in fresh}
     own["lm"] |= {name: fresh["lm"][name] for name in ("mean", "std")}
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (own, fresh)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"{start}: a model of another shape; give the flags it was made with")
+        raise ValueError(f"{start.name}: of another shape; give the flags it was made with")
     return jax.tree.map(jnp.asarray, own)
 
 
@@ -139,7 +170,7 @@ def define(values: flags.FlagValues) -> None:
     whole("heads", 4, "of the backbone's attention", lower_bound=1)
     whole("head_width", 128, "of the sampler head", lower_bound=8)
     whole("head_depth", 3, "of the sampler head", lower_bound=1)
-    text("start", None, "a run of the same shape to begin with, by its averaged parameters")
+    text("start", None, "a run of the same shape, by its average, or a model, to begin with")
     lm_options.define(values, Recipe(muon=True))
 
 
@@ -148,13 +179,14 @@ def run(options: flags.FlagValues) -> None:
     trained, mimi, _ = codec.load(Path(options.codec))
     open_latents(options.latents).check_codec(trained["encoder"], options.codec)
     clips = open_corpus(options.corpus).select(split="train")
-    tokenizer = _tokenizer(out, (clip.text for clip in clips))
+    start = started(options.start)
+    tokenizer = _tokenizer(out, start, (clip.text for clip in clips))
     c = whole(shape(options, tokenizer), mimi, own)
     data = lm_options.read(options, c, tokenizer, own)
     made = lm_stage.stage(
         c.flow_lm,
         own,
-        partial(_initial, c.flow_lm, data.train, options.start),
+        partial(_initial, c.flow_lm, data.train, start),
         data.batch,
         lm_validation.validator(c, own, data.held),
         meta=meta(c, encoder_key(trained["encoder"]), own),

@@ -4,6 +4,7 @@ It gives the same latent whatever the noise: a model without variety, but one th
 as the backbone is. `fold` writes W z as a head without times, which generates as it is.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -40,6 +41,17 @@ def fold(w: Array) -> tuple[Params, FlowConfig]:
         },
     }
     return params, c
+
+
+def unfold(params: Params, c: FlowConfig) -> Array | None:
+    """The w of `fold`, or None of any other head."""
+    size = c.dim // 2
+    w = params["modulation"]["cond"]["w"][:size]
+    made, flow = fold(w)
+    if flow != c or jax.tree.structure(made) != jax.tree.structure(params):
+        return None
+    alike = jax.tree.map(jnp.array_equal, made, params)
+    return w if all(jax.tree.leaves(alike)) else None
 
 
 def sample(params: Params, c: FlowConfig, z: Array) -> Array:
