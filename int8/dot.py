@@ -109,7 +109,7 @@ def dot(
 
     An array w is a plain product, by the native kernels where they are faster; one of bfloat16
     rounds x to that too, and sums in float32. A QTensor quantises x: each row in spans of columns
-    (a group's, or SPAN) by their largest magnitude; a row with an infinity or NaN gives NaN in that
+    (see qtensor.span_of) by their largest magnitude; a row with an infinity or NaN gives NaN in that
     row alone. `backend` overrides set_backend for QTensors.
     """
     if not isinstance(w, QTensor):

@@ -13,9 +13,11 @@ import numpy as np
 
 BITS = (8, 4)
 GROUP_SIZES = (32, 64, 128)
-# So many columns of activations share a scale where the weight has one per channel; where it has
-# groups, those of a group do. kSpan of the native kernels.
+# So many columns of activations share a scale where the weight has one per channel: fewer in narrow
+# matrices, whose sums average less error away. kSpan, kNarrow and kNarrowSpan of the native kernels.
 SPAN = 256
+NARROW = 1024  # columns: what has fewer is narrow
+NARROW_SPAN = 64
 MAX_IN = 65536  # without groups: as far as the products are tested
 # Scales never go below this, so that zero rows, denormals and processors that flush them all agree.
 MIN_SCALE = np.float32(2.0**-100)
@@ -43,6 +45,11 @@ class QTensor:
     @property
     def nbytes(self) -> int:
         return self.qvalue.nbytes + self.scale.nbytes
+
+
+def span_of(columns: int, group_size: int | None = None) -> int:
+    """How many columns of activations share a scale; of a weight with groups, those of a group."""
+    return group_size or (NARROW_SPAN if columns < NARROW else SPAN)
 
 
 def why_not(shape: tuple[int, ...], bits: int = 8, group_size: int | None = None) -> str | None:

@@ -11,16 +11,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from int8.qtensor import SPAN, QTensor, halves, quantize_rows
+from int8.qtensor import QTensor, halves, quantize_rows, span_of
 
 
-def quantize_activations(x: jax.Array, span: int = SPAN) -> tuple[jax.Array, jax.Array]:
+def quantize_activations(
+    x: jax.Array, group_size: int | None = None
+) -> tuple[jax.Array, jax.Array]:
     """int8 values [rows, in], and a scale for each row and span of columns [rows, spans].
 
     A span with an infinity or NaN gets zeros and a NaN scale: its row's products are all NaN.
     """
     rows, size = x.shape
-    span = min(span, size)
+    span = min(span_of(size, group_size), size)
     spans = -(-size // span)
     x = jnp.pad(x, ((0, 0), (0, spans * span - size))).reshape(rows, spans, span)
     q, scale = quantize_rows(x, 127)
@@ -67,14 +69,14 @@ def _channel_dot(parts: list[tuple[jax.Array, jax.Array]], span: int, x_scale: j
 def dot(x: jax.Array, w: QTensor, bias: jax.Array | None) -> jax.Array:
     """x [rows, in] float32 by w [out, in] -> [rows, out] float32."""
     rows = x.shape[0]
-    q, x_scale = quantize_activations(x, w.group_size or SPAN)
+    q, x_scale = quantize_activations(x, w.group_size)
     if w.bits == 8:
         parts = [(q, w.qvalue)]
     else:  # sums do not care for the order of columns: no need to weave the halves together
         even, odd = halves(w.qvalue)
         parts = [(q[:, 0::2], even), (q[:, 1::2], odd)]
     if w.group_size is None:
-        y = _channel_dot(parts, SPAN * w.bits // 8, x_scale) * w.scale
+        y = _channel_dot(parts, span_of(w.shape[-1]) * w.bits // 8, x_scale) * w.scale
     else:
         if rows == 1:
             parts = [(jnp.concatenate([qp, jnp.zeros_like(qp)]), wp) for qp, wp in parts]

@@ -33,7 +33,7 @@ int weight(const Problem& p, int64_t n, int64_t k) {
 
 // What row m of the problem must give: the exact value, and how far rounding may take it.
 void reference(const Problem& p, int64_t m, std::vector<double>& y, std::vector<double>& slack) {
-  const int64_t span = p.group ? p.group : 256, spans = (p.in + span - 1) / span;
+  const int64_t span = p.group ? p.group : p.in < 1024 ? 64 : 256, spans = (p.in + span - 1) / span;
   std::vector<float> scale(spans), q(p.in);
   bool finite = true;
   for (int64_t s = 0; s < spans; ++s) {

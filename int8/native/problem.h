@@ -13,8 +13,8 @@
 
 namespace int8k {
 
-// Columns of x that share a scale, where w has no groups: SPAN of qtensor.py.
-constexpr int64_t kSpan = 256;
+// Columns of x that share a scale, where w has no groups: span_of of qtensor.py.
+constexpr int64_t kSpan = 256, kNarrow = 1024, kNarrowSpan = 64;
 
 // y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], with w held as 8 or 4 bits.
 struct Problem {
@@ -28,7 +28,7 @@ struct Problem {
   int64_t group;  // 32, 64, 128, or 0: one scale per output channel
   const Workers* workers = nullptr;  // who may help; null: nobody
 
-  constexpr int64_t span() const { return group ? group : kSpan; }
+  constexpr int64_t span() const { return group ? group : in < kNarrow ? kNarrowSpan : kSpan; }
   constexpr int64_t spans() const { return (in + span() - 1) / span(); }
 };
 

@@ -37,7 +37,7 @@ USAGE = """Train a codec: python -m ptts_jax.train.codec --corpus=FOLDER --out=F
 The same command goes on from the last checkpoint. --decoder_only --start=RUN --latents=FOLDER keeps
 RUN's encoder and trains the decoder on the latents that it gave. --start takes a model that speaks
 as well (a name or a file); what such a model has not kept, how exactly its decoder needs each
-dimension of a latent, --posterior_only learns: --steps=300 --rate=0.03 are enough. --adversarial=1
+dimension of a latent, --posterior_only learns: --steps=500 --rate=3e-3 are enough. --adversarial=1
 is for machines with an accelerator.
 """
 
