@@ -57,7 +57,7 @@ def _rows_dot(bits: int, group_size: int | None, backend: str, isa: int):
 
 # Float products that the native kernels do faster than XLA:CPU (measured: see BUILD.md).
 NATIVE_WEIGHTS = 100_000  # at least; the call itself takes as long as a small product
-NATIVE_ROWS = 64  # at most
+NATIVE_ROWS = 64  # at most, where XLA has the instructions
 
 
 def _plain_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -92,10 +92,13 @@ def _float_rows_dot(isa: int):
 
 
 def _suits_native(rows: int, x: jax.Array, w: jax.Array, bias: jax.Array | None) -> bool:
-    fits = 1 <= rows <= NATIVE_ROWS and w.ndim == 2 and w.size >= NATIVE_WEIGHTS
+    fits = rows >= 1 and w.ndim == 2 and w.size >= NATIVE_WEIGHTS
     floats = all(a is None or a.dtype == jnp.float32 for a in (x, bias))
     floats &= w.dtype in (jnp.float32, jnp.bfloat16)
-    return fits and floats and resolve_backend(quiet=True) == "native"
+    if not (fits and floats and resolve_backend(quiet=True) == "native"):
+        return False
+    slow_in_xla = w.dtype == jnp.bfloat16 and not library.load().int8_multiplies_halves()
+    return slow_in_xla or rows <= NATIVE_ROWS
 
 
 def dot(

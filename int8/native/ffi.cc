@@ -162,5 +162,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_attend, attend,
                                   .Attr<int32_t>("isa"));
 
 extern "C" INT8_EXPORT int int8_supported(int isa) { return int8k::supported(isa); }
+extern "C" INT8_EXPORT int int8_multiplies_halves() { return int8k::multiplies_halves(); }
 extern "C" INT8_EXPORT int int8_best_isa() { return int8k::best_isa(); }
 extern "C" INT8_EXPORT void int8_limit_threads(int count) { max_threads = count; }

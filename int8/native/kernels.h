@@ -62,6 +62,15 @@ inline bool supported(int isa) {
   return false;
 }
 
+// Whether XLA has instructions for products of bfloat16: without, it widens them at every call.
+inline bool multiplies_halves() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return true;  // on others not measured
+#endif
+}
+
 inline int best_isa() {
   static const int best = [] {
     for (int isa : {kAvx512Vnni, kAvxVnni, kAvx2, kNeon}) {
