@@ -112,7 +112,7 @@ def dot(
 
     An array w is a plain product, by the native kernels where they are faster; one of bfloat16
     rounds x to that too, and sums in float32. A QTensor quantises x: each row in spans of columns
-    (see qtensor.span_of) by their largest magnitude; a row with an infinity or NaN gives NaN in that
+    (qtensor.span_of) by their largest magnitude; a row with an infinity or NaN gives NaN in that
     row alone. `backend` overrides set_backend for QTensors.
     """
     if not isinstance(w, QTensor):

@@ -13,8 +13,8 @@ import numpy as np
 
 BITS = (8, 4)
 GROUP_SIZES = (32, 64, 128)
-# So many columns of activations share a scale where the weight has one per channel: fewer in narrow
-# matrices, whose sums average less error away. kSpan, kNarrow and kNarrowSpan of the native kernels.
+# So many columns of activations share a scale where the weight has one per channel: fewer in a
+# narrow matrix, whose sums average less error away. In native/problem.h, kSpan and kNarrow.
 SPAN = 256
 NARROW = 1024  # columns: what has fewer is narrow
 NARROW_SPAN = 64

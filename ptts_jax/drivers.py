@@ -21,7 +21,7 @@ from ptts_jax.voices import Voice, WarmCaches, open_cache
 Params = dict[str, Any]
 
 # Few shapes to compile, and few slots wasted. One pass of 64 costs as much as two of 16.
-PREFILL_BLOCKS = (64, 48, 32, 16)
+PREFILL_BLOCKS = (64, 48, 32, 24, 16)
 SCAN_FRAMES = 16  # frames per call of the scanning drivers
 # Streaming: so many frames one by one, since they are waited for; then several per call, since a
 # call costs time of its own. Frames behind the last of a text are made in vain.

@@ -1,9 +1,11 @@
-"""python -m tests.readme CLONE PYTHON: runs every command of CLONE's README, as a stranger would.
+"""python -m tests.readme CLONE PYTHON: runs every command of CLONE's README and every cell of its
+notebooks, as a stranger would.
 
 The hub is a fake one on this machine, serving the released models with random weights. PYTHON is
 what the README's `python3` shall be.
 """
 
+import json
 import os
 import re
 import shutil
@@ -59,6 +61,35 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+def shortened(command: str) -> str:
+    return " ".join([command, *(more for name, more in SMALL.items() if f" {name} " in command)])
+
+
+def script(notebook: Path) -> str:
+    """A notebook's cells as a program; what they ask of a shell is run by one."""
+    lines = ["import subprocess", "from functools import partial"]
+    lines += ["shell = partial(subprocess.run, shell=True, check=True)"]
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            for line in "".join(cell["source"]).splitlines():
+                asked = line.startswith(("!", "%"))
+                lines.append(f"shell({shortened(line[1:])!r})" if asked else line)
+    return "\n".join(lines) + "\n"
+
+
+def write_display(folder: Path) -> None:
+    """The part of IPython that the notebooks use: it refuses what could not be heard."""
+    (folder / "IPython").mkdir(parents=True)
+    (folder / "IPython" / "__init__.py").touch()
+    (folder / "IPython" / "display.py").write_text(
+        "def Audio(samples, rate):\n"
+        "    assert len(samples) > rate / 5 and abs(samples).max() > 0.001\n"
+        "    return len(samples) / rate\n"
+        "def display(seconds):\n"
+        "    print(f'{seconds:.2f} s of sound')\n"
+    )
+
+
 def main(clone: Path, python: Path) -> None:
     text = (clone / "README.md").read_text()
     setup, tests, *more = blocks(text, "sh")
@@ -80,10 +111,13 @@ def main(clone: Path, python: Path) -> None:
         assert rate == 24000 and len(spoken) > rate / 2, "nothing was spoken"
         shutil.copy(clone / "hello.wav", clone / "me.wav")
         for command in [line for block in more for line in block.splitlines()]:
-            small = (flags for module, flags in SMALL.items() if f" {module} " in command)
-            run(" ".join([command, *small]))
+            run(shortened(command))
         for code in blocks(text, "python"):
             run(f"python - <<'END'\n{code}\nEND")
+        write_display(Path(scratch) / "display")
+        for notebook in sorted((clone / "colab").glob("*.ipynb")):
+            code, shown = script(notebook), with_hub | {"PYTHONPATH": f"{scratch}/display"}
+            run(f"cd colab && python - <<'END'\n{code}END", shown)
         shutil.rmtree(clone / ".venv")  # the other command starts from nothing too
         run(tests, plain)  # they have hubs of their own
 

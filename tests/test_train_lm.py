@@ -280,7 +280,7 @@ def test_commands_train_go_on_and_distil(folders, tmp_path, capsys):
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_run_starts_where_a_run_or_its_model_is(folders, tmp_path, plain):
-    """Its averaged weights and its tokenizer; of a model that speaks plainly, the regression too."""
+    """Its averaged weights and its tokenizer; of one that speaks plainly, its regression."""
     own = (f"--codec={folders}/codec", *SMALL)
     run, model = tmp_path / "lm", tmp_path / "model"
     assert command(lm.main, folders, run, *own, "--steps=2") == 0
@@ -290,7 +290,7 @@ def test_a_run_starts_where_a_run_or_its_model_is(folders, tmp_path, plain):
     file = str(model / "model.safetensors")
     from_run, from_model = lm.started(str(run)), lm.started(file)
     assert from_run.tokenizer.serialized == from_model.tokenizer.serialized
-    alike = dict(atol=2e-3, rtol=1e-2)  # the file holds fewer bits
+    alike = {"atol": 2e-3, "rtol": 1e-2}  # the file holds fewer bits
     for name in ("text", "backbone", "eos"):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, **alike),

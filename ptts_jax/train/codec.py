@@ -200,8 +200,8 @@ def started(name: str) -> tuple[Params, MimiConfig]:
         raise ValueError(f"--start={name}: it has no encoder (it cannot clone voices either)")
     if c.voice_dim != c.latent_dim:
         raise ValueError(
-            f"--start={name}: its encoder gives {c.voice_dim} numbers a frame and its decoder takes "
-            f"{c.latent_dim}: they are no pair; choose a model with inner_dim {c.latent_dim}"
+            f"--start={name}: its encoder gives {c.voice_dim} numbers a frame and its decoder "
+            f"takes {c.latent_dim}: no pair; choose a model with inner_dim {c.latent_dim}"
         )
     return dict(halves), c
 
