@@ -25,7 +25,7 @@ def exported(folders, run, out, *more, codec="codec"):  # noqa: F811
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_model_and_a_voice_of_each_speaker(folders, run, tmp_path, plain):  # noqa: F811
-    more = ["--name=ours", "--temperature=0.1", *(["--plain"] if plain else [])]
+    more = ["--name=ours", "--temperature=0.1", *(["--plain", "--spread=1.25"] if plain else [])]
     assert exported(folders, run, tmp_path / "out", *more) == 0
     assert sorted(p.name for p in (tmp_path / "out" / "voices").iterdir()) == [
         "a.safetensors",
@@ -34,6 +34,11 @@ def test_a_model_and_a_voice_of_each_speaker(folders, run, tmp_path, plain):  # 
     tts = ptts_jax.load(tmp_path / "out" / "model.safetensors")
     assert (tts.name, tts.config.default_temperature) == ("ours", pytest.approx(0.1))
     assert tts.config.flow_lm.flow.type == ("drifting" if plain else "lsd")
+    learnt = lm.load(run)[0]
+    np.testing.assert_allclose(
+        tts.params["lm"]["std"], learnt["std"] * (1.25 if plain else 1), rtol=1e-3
+    )
+    np.testing.assert_allclose(tts.params["lm"]["mean"], learnt["mean"], rtol=1e-3, atol=1e-6)
     waves = [
         tts.generate("The cat sat.", tmp_path / "out" / "voices" / f"{name}.safetensors", seed=1)
         for name in "ab"

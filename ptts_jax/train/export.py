@@ -54,11 +54,17 @@ def write(
     name: str,
     temperature: float = 0.3,
     plain: bool = False,
+    spread: float = 1.0,
 ) -> list[Path]:
-    """The model and its voices in the folder `out`; the files written."""
+    """The model and its voices in the folder `out`; the files written.
+
+    `spread` widens what the decoder is given around its mean: a regression, being a mean of what is
+    possible, varies less than the latents that the decoder knows. What is fed back stays.
+    """
     clips = open_corpus(corpus)
     params, config, tokenizer = model(lm_run, codec_run, plain)
     config = replace(config, default_temperature=temperature)
+    params["lm"]["std"] = params["lm"]["std"] * np.float32(spread)
     size = sum(leaf.size for leaf in flatten(params).values())
     print(f"{name}: {size / 1e6:.2f} million parameters", file=sys.stderr)
     (out / "voices").mkdir(parents=True, exist_ok=True)
@@ -87,13 +93,15 @@ def define(values: flags.FlagValues) -> None:
     text("name", "mine", "the model's name")
     words = "the regression trained beside the head instead of the head: no variety"
     flags.DEFINE_bool("plain", False, words, flag_values=values)
+    words = "how much wider the latents vary that are decoded: above 1 for a --plain model"
+    flags.DEFINE_float("spread", 1.0, words, 0.1, 10, flag_values=values)
     words = "its temperature, where none is asked for"
     flags.DEFINE_float("temperature", 0.3, words, 0, flag_values=values)
 
 
 def run(options: flags.FlagValues) -> None:
     folders = (Path(options[name].value) for name in ("lm", "codec", "corpus", "out"))
-    chosen = {name: options[name].value for name in ("name", "temperature", "plain")}
+    chosen = {name: options[name].value for name in ("name", "temperature", "plain", "spread")}
     written = write(*folders, **chosen)
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
