@@ -340,6 +340,8 @@ class TestFloat:
         assert not native(jnp.tile(x, (20, 1)), w)
         assert native(x, w.astype(jnp.bfloat16))
         assert not native(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
+        slow_in_xla = not library.load().int8_multiplies_halves()
+        assert native(jnp.tile(x, (20, 1)), w.astype(jnp.bfloat16)) == slow_in_xla
         monkeypatch.setenv("INT8_BACKEND", "xla")
         assert not native(x + 0, w[:511])
 
