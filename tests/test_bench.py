@@ -425,7 +425,7 @@ def test_a_run_measures_every_figure(whole):
         **dict.fromkeys(("rtf", "first_audio", "spoken"), set(bench_models.PROMPTS)),
         **dict.fromkeys(("cold_start", "peak_memory", "file_size", "head"), {""}),
         "batch": {"long"},
-        "prefill": {"64", "48", "32", "16"},
+        "prefill": {"64", "48", "32", "24", "16"},
         "step": {"100", "1000"},
         "decode": {"1", "2", "4", "8"},
     }
