@@ -1,14 +1,17 @@
 """int8: quantised weights and fast products with them. Knows nothing of any model."""
 
 from int8.backend import resolve_backend, set_backend
+from int8.conv import conv, elu
 from int8.dot import dot
 from int8.qtensor import QTensor, can_quantize, dequantize, quantize, why_not
 
 __all__ = [
     "QTensor",
     "can_quantize",
+    "conv",
     "dequantize",
     "dot",
+    "elu",
     "quantize",
     "resolve_backend",
     "set_backend",

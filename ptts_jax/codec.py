@@ -89,10 +89,6 @@ def downsample_spec(c: MimiConfig) -> ConvSpec:
     )
 
 
-def elu(x: Array) -> Array:
-    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0.0)) - 1.0)
-
-
 @struct.dataclass
 class CodecState:
     """The state of one side of the codec between two blocks."""
@@ -129,10 +125,12 @@ class SEANet(nn.Module):
         for i, stage in enumerate(self.plan):
             y, after = x, []
             for spec, state in zip(stage, states[i], strict=True):
-                y = y if spec.name == "first" else elu(y)
-                y, state = Conv(spec, name=spec.name)(y, state)
+                residual = x if after else None  # a pair goes back to its input
+                y, state = Conv(spec, name=spec.name)(
+                    y, state, activate=spec.name != "first", add=residual
+                )
                 after.append(state)
-            x = x + y if len(stage) > 1 else y
+            x = y
             new.append(tuple(after))
         return x, tuple(new)
 

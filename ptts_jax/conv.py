@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
-from jax import Array, lax
+from jax import Array
 
-from int8 import QTensor, dot
+from int8 import QTensor, conv, dot, elu
 from ptts_jax.layers import parameter
 
 
@@ -61,28 +61,43 @@ class Conv(nn.Module):
     spec: ConvSpec
 
     @nn.compact
-    def __call__(self, x: Array, state: ConvState) -> tuple[Array, ConvState]:
+    def __call__(
+        self, x: Array, state: ConvState, *, activate: bool = False, add: Array | None = None
+    ) -> tuple[Array, ConvState]:
+        """`activate` puts x through ELU first, as the state's past is; `add` is a residual."""
         s = self.spec
         w = parameter(self, "w", nn.initializers.lecun_normal(), s.weight_shape)
-        full, state = _extend(x, state, s.memory)
-        if s.depthwise:
-            y = full[:, :-1, None] * w[0] + full[:, 1:, None] * w[1]  # [B, T, stride, C]
-        elif isinstance(w, QTensor):
-            y = dot(_windows(full, s), w)  # [B, T, Cout], or [B, T, stride * Cout]
+        b = parameter(self, "b", nn.initializers.zeros, (s.cout,)) if s.bias else None
+        past, started = state.past, state.started
+        if started is not None:
+            first = elu(x[:, :1]) if activate else x[:, :1]
+            past = jnp.where(started[:, None, None], past, first)
+            started = jnp.ones_like(started)
+        if s.depthwise or isinstance(w, QTensor):
+            y, past = _by_products(elu(x) if activate else x, past, w, s)
+            y = y if b is None else y + b
+            y = y if add is None else y + add
         else:
-            y = lax.conv_general_dilated(
-                full,
-                w,
-                window_strides=(1 if s.transposed else s.stride,),
-                padding="VALID",
-                rhs_dilation=(s.dilation,),
-                dimension_numbers=("NWC", "WIO", "NWC"),
+            stride = 1 if s.transposed else s.stride
+            y, past = conv(
+                x, past, w, b, add, stride=stride, dilation=s.dilation, activate=activate
             )
-        if s.transposed:
-            y = y.reshape(x.shape[0], x.shape[1] * s.stride, s.cout)  # the phases in a row
-        if s.bias:
-            y = y + parameter(self, "b", nn.initializers.zeros, (s.cout,))
-        return y, state
+            y = _phases_in_a_row(y, s)
+        return y, ConvState(past, started)
+
+
+def _phases_in_a_row(y: Array, s: ConvSpec) -> Array:
+    return y.reshape(y.shape[0], -1, s.cout) if s.transposed else y
+
+
+def _by_products(x: Array, past: Array, w: Array | QTensor, s: ConvSpec) -> tuple[Array, Array]:
+    """What is no plain convolution: y without bias, and the next past."""
+    full = jnp.concatenate([past, x], axis=1)
+    if s.depthwise:
+        y = full[:, :-1, None] * w[0] + full[:, 1:, None] * w[1]  # [B, T, stride, C]
+    else:
+        y = dot(_windows(full, s), w)  # [B, T, Cout], or [B, T, stride * Cout]
+    return _phases_in_a_row(y, s), full[:, full.shape[1] - s.memory :]
 
 
 def _windows(full: Array, s: ConvSpec) -> Array:
@@ -91,15 +106,3 @@ def _windows(full: Array, s: ConvSpec) -> Array:
     reach = full.shape[1] - (taps - 1) * dilation  # where the last tap's inputs end
     parts = [full[:, k * dilation : k * dilation + reach : stride] for k in range(taps)]
     return jnp.concatenate(parts, axis=-1)
-
-
-def _extend(x: Array, state: ConvState, memory: int) -> tuple[Array, ConvState]:
-    """Past and new inputs as one, and the state after them."""
-    if memory == 0:
-        return x, state
-    past, started = state.past, state.started
-    if started is not None:
-        past = jnp.where(started[:, None, None], past, x[:, :1])
-        started = jnp.ones_like(started)
-    full = jnp.concatenate([past, x], axis=1)
-    return full, ConvState(full[:, full.shape[1] - memory :], started)

@@ -1,5 +1,5 @@
-// The same for the float kernels: products, and attention over a cache. What attention must not
-// read is NaN.
+// The same for the float kernels: products, convolutions, and attention over a cache. What attention
+// must not read is NaN.
 // Usage: int8_fuzz_float CASES SEED
 #include <algorithm>
 #include <cmath>
@@ -10,6 +10,7 @@
 using fuzz::Buffer;
 using fuzz::pick;
 using int8k::Attention;
+using int8k::Convolution;
 using int8k::FloatProblem;
 
 namespace {
@@ -199,8 +200,84 @@ bool attention_case() {
   });
 }
 
+// Input `i` of row b, past ones and then new ones, activated.
+double input(const Convolution& c, int64_t b, int64_t i, int64_t channel) {
+  const int64_t memory = c.memory();
+  if (i < memory) return c.past[(b * memory + i) * c.cin + channel];
+  const double x = c.x[(b * c.time + i - memory) * c.cin + channel];
+  return c.elu && x < 0 ? std::exp(x) - 1 : x;
+}
+
+bool close(double got, double want, double size) { return std::fabs(got - want) <= 1e-6 * size + 1e-6; }
+
+bool convolution_right(const Convolution& c, const float* w, int isa) {
+  for (int64_t b = 0; b < c.batch; ++b) {
+    for (int64_t i = 0; i < c.memory() * c.cin; ++i) {
+      const double want = input(c, b, c.time + i / c.cin, i % c.cin);
+      if (close(c.left[b * c.memory() * c.cin + i], want, 1)) continue;
+      return std::printf("FAIL what a convolution leaves, isa %d\n", isa), false;
+    }
+    for (int64_t t = 0; t < c.outputs(); ++t) {
+      for (int64_t n = 0; n < c.cout; ++n) {
+        const int64_t at = (b * c.outputs() + t) * c.cout + n;
+        double want = (c.bias ? c.bias[n % c.biases] : 0.0) + (c.add ? c.add[at] : 0.0);
+        double size = std::fabs(want);
+        for (int64_t k = 0; k < c.depth(); ++k) {
+          const int64_t i = t * c.stride + k / c.cin * c.dilation;
+          const double part = input(c, b, i, k % c.cin) * w[k * c.cout + n];
+          want += part, size += std::fabs(part);
+        }
+        if (close(c.y[at], want, size)) continue;
+        std::printf("FAIL convolution isa %d half %d B %ld T %ld C %ld N %ld K %ld stride %ld dilation %ld", isa,
+                    c.half != nullptr, long(c.batch), long(c.time), long(c.cin), long(c.cout),
+                    long(c.taps), long(c.stride), long(c.dilation));
+        std::printf(" at %ld,%ld,%ld: %g not %g\n", long(b), long(t), long(n), c.y[at], want);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+bool convolution_case() {
+  Convolution c{};
+  const bool large = pick(0, 49) == 0;  // enough to be shared
+  c.stride = pick(0, 2) ? 1 : pick(1, 4), c.dilation = pick(0, 2) ? 1 : pick(1, 3);
+  c.taps = pick(0, 1) ? 1 : pick(1, 4);
+  while (c.memory() < 0) ++c.taps;
+  c.batch = pick(1, 2), c.time = c.stride * pick(1, 20);
+  c.cin = pick(0, 5) ? pick(1, 40) : pick(120, 300);
+  c.cout = pick(0, 1) ? pick(1, 20) : 16 * pick(1, 3);
+  if (large) c.time = 300 * c.stride, c.cin = 130, c.cout = 40;
+  const int64_t kept = c.batch * c.memory() * c.cin, made = c.batch * c.outputs() * c.cout;
+  Buffer<float> x(c.batch * c.time * c.cin), past(kept), w(c.depth() * c.cout), add(made);
+  Buffer<float> bias(pick(0, 1) ? c.cout : 1);
+  Buffer<uint16_t> half(w.count);
+  x.fill(2), past.fill(1), w.fill(1), add.fill(1), bias.fill(1);
+  const bool halved = pick(0, 1);
+  for (int64_t i = 0; halved && i < w.count; ++i) {  // the weights are what halves can hold
+    half.data[i] = int8k::stored<uint16_t>(w.data[i]);
+    w.data[i] = int8k::single(half.data[i]);
+  }
+  c.x = x.data, c.past = past.data, c.elu = pick(0, 1);
+  c.w = halved ? nullptr : w.data, c.half = halved ? half.data : nullptr;
+  if (pick(0, 1)) c.bias = bias.data, c.biases = bias.count;
+  c.add = pick(0, 1) ? add.data : nullptr;
+  return fuzz::on_all([&](int isa) {
+    Buffer<float> y(made), left(kept);
+    const fuzz::Helpers helpers;
+    c.y = y.data, c.left = left.data, c.workers = helpers.get();
+    if (!valid(c)) return std::printf("FAIL: a valid convolution is refused\n"), false;
+    int8k::convolve(c, isa);
+    return convolution_right(c, w.data, isa);
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  return fuzz::main(argc, argv, [] { return pick(0, 1) ? product_case() : attention_case(); });
+  return fuzz::main(argc, argv, [] {
+    const int64_t kind = pick(0, 2);
+    return kind == 0 ? product_case() : kind == 1 ? attention_case() : convolution_case();
+  });
 }

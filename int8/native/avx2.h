@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "attention.h"
+#include "conv.h"
 #include "problem.h"
 
 #define INT8_TARGET __attribute__((target("avx2,fma")))
@@ -58,10 +59,13 @@ struct Vec {
 using Vec8 = Vec;
 using VecG = Vec;
 using Float = Float256;
+using Square = Float256;
 
 #include "gemm.inc"
 #include "attention.inc"
+#include "panel.inc"
 #include "float_gemm.inc"
+#include "conv.inc"
 
 }  // namespace int8k::avx2
 

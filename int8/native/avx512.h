@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "attention.h"
+#include "conv.h"
 #include "problem.h"
 
 #define INT8_TARGET __attribute__((target("fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
@@ -63,9 +64,13 @@ struct Vec512 {
 using Vec8 = Vec512;
 using VecG = Vec256;
 
+using Square = Float256;
+
 #include "gemm.inc"
 #include "attention.inc"
+#include "panel.inc"
 #include "float_gemm.inc"
+#include "conv.inc"
 
 }  // namespace int8k::avx512
 

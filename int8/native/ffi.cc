@@ -116,6 +116,44 @@ ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi
   return ffi::Error::Success();
 }
 
+ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> past,
+                    ffi::AnyBuffer w, ffi::Buffer<ffi::F32> bias, ffi::Buffer<ffi::F32> add,
+                    ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::F32> left, int32_t stride,
+                    int32_t dilation, int32_t elu, int32_t isa) {
+  const bool half = w.element_type() == ffi::BF16;
+  if (!half && w.element_type() != ffi::F32) {
+    return ffi::Error::InvalidArgument("int8 conv: weights are float32 or bfloat16");
+  }
+  const auto xs = x.dimensions(), ws = w.dimensions();
+  if (xs.size() != 3 || ws.size() != 3 || xs[2] != ws[1]) {
+    return ffi::Error::InvalidArgument("int8 conv: x is [B, T, C], w is [K, C, N]");
+  }
+  int8k::Convolution c{};
+  c.x = x.typed_data(), c.past = past.typed_data();
+  if (half) c.half = static_cast<const uint16_t*>(w.untyped_data());
+  else c.w = static_cast<const float*>(w.untyped_data());
+  const auto count = [](auto& buffer) { return static_cast<int64_t>(buffer.element_count()); };
+  if (count(bias)) c.bias = bias.typed_data(), c.biases = count(bias);
+  if (count(add)) c.add = add.typed_data();
+  c.y = y->typed_data(), c.left = left->typed_data();
+  c.batch = xs[0], c.time = xs[1], c.cin = xs[2], c.cout = ws[2], c.taps = ws[0];
+  c.stride = stride, c.dilation = dilation, c.elu = elu != 0;
+  const bool good = int8k::valid(c);
+  const int64_t kept = good ? c.batch * c.memory() * c.cin : 0;
+  const int64_t made = good ? c.batch * c.outputs() * c.cout : 0;
+  if (!good || count(past) != kept || count(*left) != kept || count(*y) != made ||
+      (c.add && count(add) != made)) {
+    return ffi::Error::InvalidArgument("int8 conv: shapes do not fit together");
+  }
+  if (isa != int8k::kAuto && !int8k::supported(isa)) {
+    return ffi::Error::InvalidArgument("int8 conv: this processor lacks the instruction set");
+  }
+  const int8k::Workers workers = workers_of(pool);
+  c.workers = &workers;
+  int8k::convolve(c, isa);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 #define INT8_EXPORT __attribute__((visibility("default")))
@@ -159,6 +197,22 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_attend, attend,
                                   .Ret<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<int32_t>("window")
+                                  .Attr<int32_t>("isa"));
+
+extern "C" INT8_EXPORT XLA_FFI_Error* int8_conv(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_conv, convolve,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int32_t>("stride")
+                                  .Attr<int32_t>("dilation")
+                                  .Attr<int32_t>("elu")
                                   .Attr<int32_t>("isa"));
 
 extern "C" INT8_EXPORT int int8_supported(int isa) { return int8k::supported(isa); }

@@ -85,21 +85,22 @@ struct Kernels {
   void (*dot)(const Problem&);
   void (*float_columns)(const FloatProblem&, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
   void (*attend)(const Attention&, Range, int64_t b, int64_t h, int64_t r0, int64_t r1);
+  void (*convolve)(const Convolution&, int64_t b, int64_t r0, int64_t r1, int64_t n0, int64_t n1);
 };
 
 // Those of a supported instruction set.
 inline Kernels kernels(int isa) {
   switch (isa == kAuto ? best_isa() : isa) {
 #if defined(__x86_64__)
-    case kAvx512Vnni: return {avx512::run, avx512::float_columns, avx512::attend};
+    case kAvx512Vnni: return {avx512::run, avx512::float_columns, avx512::attend, avx512::convolve};
 #if defined(INT8_HAVE_AVXVNNI)
-    case kAvxVnni: return {avxvnni::run, avx2::float_columns, avx2::attend};
+    case kAvxVnni: return {avxvnni::run, avx2::float_columns, avx2::attend, avx2::convolve};
 #endif
-    case kAvx2: return {avx2::run, avx2::float_columns, avx2::attend};
+    case kAvx2: return {avx2::run, avx2::float_columns, avx2::attend, avx2::convolve};
 #elif defined(INT8_HAVE_NEON)
-    case kNeon: return {neon::run, neon::float_columns, neon::attend};
+    case kNeon: return {neon::run, neon::float_columns, neon::attend, neon::convolve};
 #endif
-    default: return {portable::run, portable::float_columns, portable::attend};
+    default: return {portable::run, portable::float_columns, portable::attend, portable::convolve};
   }
 }
 
@@ -131,6 +132,24 @@ inline void attend(const Attention& a, int isa = kAuto) {
     const Range see = seen(a, b);
     const int64_t end = skip_padding(a, see, b, h, r0, r1);
     if (r0 < end) k.attend(a, see, b, h, r0, end);
+  });
+}
+
+inline void convolve(const Convolution& c, int isa = kAuto) {
+  // A piece's inputs stay in the second-level cache, and it multiplies for longer than it copies them.
+  constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kPiece = 32 << 20;
+  constexpr int64_t kWorth = 1 << 20;  // multiplications that are worth waking helpers
+  const Kernels k = kernels(isa);
+  const int64_t most = std::max(kInputs / (c.stride * c.cin), kLeastRows);
+  const int64_t blocks = (c.outputs() + most - 1) / most, rows = (c.outputs() + blocks - 1) / blocks;
+  const int64_t columns = round_up(std::max<int64_t>(kPiece / (rows * c.depth()), 1), kColumns);
+  const int64_t strips = (c.cout + columns - 1) / columns, pieces = c.batch * blocks * strips;
+  const bool large = c.batch * c.outputs() * c.depth() * c.cout >= kWorth;
+  parallel(large ? c.workers : nullptr, pieces, [&](int64_t i) {
+    const int64_t b = i / (blocks * strips), r0 = i / strips % blocks * rows;
+    const int64_t n0 = i % strips * columns;
+    const int64_t r1 = std::min(r0 + rows, c.outputs()), n1 = std::min(n0 + columns, c.cout);
+    if (r0 < r1) k.convolve(c, b, r0, r1, n0, n1);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <arm_neon.h>
 
 #include "attention.h"
+#include "conv.h"
 #include "problem.h"
 
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -32,6 +33,11 @@ struct Float {
   static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
     const float32x4_t ab = vpaddq_f32(float32x4_t(a), float32x4_t(b));
     vst1q_f32(out, vpaddq_f32(ab, vpaddq_f32(float32x4_t(c), float32x4_t(d))));
+  }
+  // 4 rows of 4 become the columns.
+  static INT8_INLINE void transpose(V* row) {
+    const V a = row[0], b = row[1], c = row[2], d = row[3];
+    for (int i = 0; i < 4; ++i) row[i] = V{a[i], b[i], c[i], d[i]};
   }
 };
 
@@ -69,9 +75,13 @@ struct Vec {
 using Vec8 = Vec;
 using VecG = Vec;
 
+using Square = Float;
+
 #include "gemm.inc"
 #include "attention.inc"
+#include "panel.inc"
 #include "float_gemm.inc"
+#include "conv.inc"
 
 }  // namespace int8k::neon
 

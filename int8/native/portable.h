@@ -10,6 +10,7 @@
 #pragma once
 
 #include "attention.h"
+#include "conv.h"
 #include "problem.h"
 
 #define INT8_TARGET
@@ -46,6 +47,11 @@ struct Float {
   static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
     const V s[4] = {a, b, c, d};
     for (int j = 0; j < 4; ++j) out[j] = (s[j][0] + s[j][2]) + (s[j][1] + s[j][3]);
+  }
+  // 4 rows of 4 become the columns.
+  static INT8_INLINE void transpose(V* row) {
+    const V a = row[0], b = row[1], c = row[2], d = row[3];
+    for (int i = 0; i < 4; ++i) row[i] = V{a[i], b[i], c[i], d[i]};
   }
 };
 
@@ -89,9 +95,13 @@ struct Vec {
 using Vec8 = Vec;  // 8 bits, one scale per channel
 using VecG = Vec;  // everything else: steps of 32, so that a group is whole steps
 
+using Square = Float;
+
 #include "gemm.inc"
 #include "attention.inc"
+#include "panel.inc"
 #include "float_gemm.inc"
+#include "conv.inc"
 
 }  // namespace int8k::portable
 
