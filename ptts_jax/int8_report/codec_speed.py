@@ -82,7 +82,7 @@ def _bf16_weights(params: Params, quantized: Params) -> dict[str, Array]:
 def _step(config: Config) -> Callable[..., Any]:
     def step(params: Params, small: Mapping[str, Array], state: Any, block: Array) -> Any:
         def around(name: str, layer: nn.Module, call: Callable[..., Any], args: tuple) -> Any:
-            return _bf16_product(layer, call, args, small[name]) if name in small else call(*args)
+            return _bf16_product(layer, args, small[name]) if name in small else call(*args)
 
         with products(params, around):
             return decoded(params, config, state, block)
@@ -90,7 +90,7 @@ def _step(config: Config) -> Callable[..., Any]:
     return jax.jit(step)
 
 
-def _bf16_product(layer: nn.Module, call: Callable[..., Any], args: tuple, w: Array) -> Any:
+def _bf16_product(layer: nn.Module, args: tuple, w: Array) -> Any:
     """A layer's output from a matrix w [out, in]; what the float product gave is not computed."""
     if not isinstance(layer, Conv):
         return _dot(args[0], w)  # the decoder's linear maps have no bias
@@ -100,7 +100,8 @@ def _bf16_product(layer: nn.Module, call: Callable[..., Any], args: tuple, w: Ar
     reach = full.shape[1] - (taps - 1) * dilation
     windows = [full[:, k * dilation : k * dilation + reach] for k in range(taps)]
     y = _dot(jnp.concatenate(windows, axis=-1), w).reshape(x.shape[0], -1, s.cout)
-    return y + layer.variables["params"]["b"], call(*args)[1]
+    past = full[:, full.shape[1] - s.memory :]
+    return y + layer.variables["params"]["b"], state.replace(past=past)
 
 
 def _dot(x: Array, w: Array) -> Array:

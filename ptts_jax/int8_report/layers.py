@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from convert import flatten
-from int8 import QTensor, dequantize
+from int8 import QTensor, dequantize, elu
 from int8.report import relative_rms
 from ptts_jax.conv import Conv
 from ptts_jax.layers import Linear
@@ -39,6 +39,7 @@ class LayerError:
 def products(params: Params, around: Around) -> Iterator[None]:
     """In the block, each product with a weight of `params` is `around(name, layer, call, args)`.
 
+    It is the product alone: a convolution's activation and residual come around it.
     Within a jitted function `params` are its own: the traced ones.
     """
     names = {id(leaf): name for name, leaf in flatten(params).items()}
@@ -48,7 +49,14 @@ def products(params: Params, around: Around) -> Iterator[None]:
         if not isinstance(layer, Linear | Conv) or not layer.has_variable("params", "w"):
             return call(*args, **kwargs)
         name = names.get(id(layer.get_variable("params", "w")))
-        return call(*args, **kwargs) if name is None else around(name, layer, call, args)
+        if name is None:
+            return call(*args, **kwargs)
+        if not isinstance(layer, Conv):
+            return around(name, layer, call, args)
+        x, state = args
+        y, state = around(name, layer, call, (elu(x) if kwargs.get("activate") else x, state))
+        add = kwargs.get("add")
+        return (y if add is None else y + add), state
 
     with nn.intercept_methods(intercept):
         yield
