@@ -57,18 +57,14 @@ def _rows_dot(bits: int, group_size: int | None, backend: str, isa: int):
 
 # Float products that the native kernels do faster than XLA:CPU (measured: see BUILD.md).
 NATIVE_WEIGHTS = 100_000  # at least; the call itself takes as long as a small product
-NATIVE_ROWS = 64  # at most, where XLA has the instructions
+NATIVE_ROWS = 64  # at most, if XLA need not widen the weights first
 
 
 def _plain_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None) -> jax.Array:
     dims = ((x.ndim - 1,), (1,)), ((), ())
-    y = lax.dot_general(x.astype(w.dtype), w, dims, preferred_element_type=x.dtype)
+    wide = jnp.promote_types(x.dtype, w.dtype)
+    y = lax.dot_general(x.astype(wide), w.astype(wide), dims, preferred_element_type=x.dtype)
     return y if bias is None else y + bias
-
-
-def _rounded(x: jax.Array, w: jax.Array) -> jax.Array:
-    """x as precise as w, in the format that it has."""
-    return x if x.dtype == w.dtype else x.astype(w.dtype).astype(x.dtype)
 
 
 @functools.lru_cache
@@ -78,7 +74,7 @@ def _float_rows_dot(isa: int):
 
     @custom_vmap
     def rows_dot(x, w, bias):
-        return native_dot.float_dot(_rounded(x, w), w, bias, isa)
+        return native_dot.float_dot(x, w, bias, isa)
 
     @rows_dot.def_vmap
     def _batched(size, mapped, x, w, bias):
@@ -97,8 +93,7 @@ def _suits_native(rows: int, x: jax.Array, w: jax.Array, bias: jax.Array | None)
     floats &= w.dtype in (jnp.float32, jnp.bfloat16)
     if not (fits and floats and resolve_backend(quiet=True) == "native"):
         return False
-    slow_in_xla = w.dtype == jnp.bfloat16 and not library.load().int8_multiplies_halves()
-    return slow_in_xla or rows <= NATIVE_ROWS
+    return w.dtype == jnp.bfloat16 or rows <= NATIVE_ROWS
 
 
 def dot(
@@ -110,8 +105,8 @@ def dot(
 ) -> jax.Array:
     """x [..., in] times the transpose of w [out, in], plus bias [out] -> [..., out].
 
-    An array w is a plain product, by the native kernels where they are faster; one of bfloat16
-    rounds x to that too, and sums in float32. A QTensor quantises x: each row in spans of columns
+    An array w is a plain product, by the native kernels where they are faster; one of bfloat16 is
+    widened, whatever x is. A QTensor quantises x: each row in spans of columns
     (qtensor.span_of) by their largest magnitude; a row with an infinity or NaN gives NaN in that
     row alone. `backend` overrides set_backend for QTensors.
     """

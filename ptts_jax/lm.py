@@ -30,6 +30,7 @@ class TextTable(nn.Module):
         c = self.config
         shape = (c.n_bins + 1, c.rank or c.dim)  # the last row is padding
         x = parameter(self, "table", nn.initializers.normal(1.0), shape)[tokens]
+        x = x.astype(jnp.float32)
         return x if c.rank is None else Linear(c.dim, bias=False, name="proj")(x)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from convert import ConvertError, FileError, files, flatten, from_reference, raw, unflatten
 from int8 import QTensor, dequantize
 from int8.store import pack, unpack
-from ptts_jax import codec, lm, quantization
+from ptts_jax import codec, halves, lm, quantization
 from ptts_jax.config import Config, parse, to_yaml
 from ptts_jax.quantization import Int8
 
@@ -32,6 +32,7 @@ Params = dict[str, Any]
 Fetch = Callable[..., tuple[Path, int]]  # (sources, *, quiet) -> (file, index of the source)
 
 FORMAT = "1"  # of the files written here; another layout of the parameters is another number
+KEPT_FORMAT = "2"  # the same of the converted copies
 _SAMPLES = 64  # places at which an unnamed source is looked at
 
 
@@ -93,7 +94,7 @@ def load(
     tree, encoder = found
     if int8 is not None:  # says again what stays float; what is quantised is left alone
         tree = _quantized(tree, int8, "", quiet)
-    return Loaded(jax.device_put(tree), encoder and not public)
+    return Loaded(jax.device_put(halves.placed(tree)), encoder and not public)
 
 
 def _made(cached: Path, make: Callable[[], Params]) -> tuple[Params, bool]:
@@ -151,7 +152,7 @@ def _convert(config: Config, sources: dict[str, Path]) -> Params:
     opened = {role: files.read(path)[0] for role, path in sources.items()}
     try:
         tensors, _ = raw.combine(opened.get("bundle"), opened.get("lm"), opened.get("codec"))
-        return from_reference(tensors, template(config))
+        return halves.narrowed(from_reference(tensors, template(config)))
     except ConvertError as error:
         origin = " and ".join(str(path) for path in sources.values())
         raise ConvertError(list(error.problems), origin) from None
@@ -179,7 +180,7 @@ def _key(config: Config, sources: dict[str, Path]) -> str:
         replace(mimi, weights_path=None),
     )
     identities = {role: _identity(path) for role, path in sources.items()}
-    text = repr((FORMAT, architecture, sorted(identities.items())))
+    text = repr((KEPT_FORMAT, architecture, sorted(identities.items())))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -265,6 +266,7 @@ def save_converted(
     """
     if compact:
         params = quantization.rounded(params)
+    params = halves.narrowed(params)
     stored = _halved if compact else lambda leaf: leaf
     tensors, note = pack({f"params/{path}": stored(leaf) for path, leaf in flatten(params).items()})
     kind, payload = tokenizer
@@ -310,7 +312,7 @@ def load_converted(path: str | Path, *, int8: Int8 | None = None, quiet: bool = 
     return Converted(
         name=metadata["name"],
         config=parse(metadata["config"], str(path)),
-        params=jax.device_put(params),
+        params=jax.device_put(halves.placed(params)),
         tokenizer=(metadata["tokenizer"], payload),
         voice_cloning=metadata["voice_cloning"] == "true",
     )

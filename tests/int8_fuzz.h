@@ -40,7 +40,7 @@ struct Buffer {
 class Helpers {
  public:
   Helpers() : temper_(pick(0, 4)) {
-    workers_.helpers = pick(0, 3);
+    workers_.helpers = pick(0, 3), workers_.cores = pick(0, 4);
     workers_.schedule = [this](std::function<void()> f) {
       if (temper_ == 0) f();
       if (temper_ == 1 || temper_ == 2) threads_.emplace_back(std::move(f));

@@ -184,7 +184,7 @@ def test_only_the_architecture_belongs_to_the_key(source, cache):
 @pytest.mark.parametrize("format", ["0", "99"])
 def test_a_copy_in_another_format_is_not_used(source, cache, monkeypatch, format):
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "FORMAT", format)
+        patch.setattr(weights, "KEPT_FORMAT", format)
         load(source, cache)
     load(source, cache)
     assert len(kept(cache)) == 2

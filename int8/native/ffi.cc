@@ -11,8 +11,8 @@ namespace {
 std::atomic<int> max_threads{4};  // of one call
 
 int8k::Workers workers_of(ffi::ThreadPool& pool) {
-  const int64_t threads = std::min<int64_t>(pool.num_threads(), max_threads);
-  return {threads - 1, [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); }};
+  const int64_t cores = pool.num_threads(), threads = std::min<int64_t>(cores, max_threads);
+  return {threads - 1, cores, [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); }};
 }
 
 ffi::Error dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, ffi::Buffer<ffi::F32> scale,
@@ -39,6 +39,7 @@ ffi::Error dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, 
   if (isa != int8k::kAuto && !int8k::supported(isa)) {
     return ffi::Error::InvalidArgument("int8 dot: this processor lacks the forced instruction set");
   }
+  const int8k::Presence presence;
   const int8k::Workers workers = workers_of(pool);
   p.workers = &workers;
   int8k::dot(p, isa);
@@ -60,6 +61,7 @@ ffi::Error float_dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuff
   if (isa != int8k::kAuto && !int8k::supported(isa)) {
     return ffi::Error::InvalidArgument("int8 float_dot: this processor lacks the instruction set");
   }
+  const int8k::Presence presence;
   const int8k::Workers workers = workers_of(pool);
   int8k::FloatProblem p{x.typed_data(), nullptr, nullptr, y->typed_data(),
                         xs[0],          xs[1],   ws[0],   &workers};
@@ -110,6 +112,7 @@ ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi
   if (isa != int8k::kAuto && !int8k::supported(isa)) {
     return ffi::Error::InvalidArgument("int8 attend: this processor lacks the instruction set");
   }
+  const int8k::Presence presence;
   const int8k::Workers workers = workers_of(pool);
   a.workers = &workers;
   int8k::attend(a, isa);
@@ -148,6 +151,7 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   if (isa != int8k::kAuto && !int8k::supported(isa)) {
     return ffi::Error::InvalidArgument("int8 conv: this processor lacks the instruction set");
   }
+  const int8k::Presence presence;
   const int8k::Workers workers = workers_of(pool);
   c.workers = &workers;
   int8k::convolve(c, isa);
@@ -216,6 +220,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_conv, convolve,
                                   .Attr<int32_t>("isa"));
 
 extern "C" INT8_EXPORT int int8_supported(int isa) { return int8k::supported(isa); }
-extern "C" INT8_EXPORT int int8_multiplies_halves() { return int8k::multiplies_halves(); }
 extern "C" INT8_EXPORT int int8_best_isa() { return int8k::best_isa(); }
 extern "C" INT8_EXPORT void int8_limit_threads(int count) { max_threads = count; }

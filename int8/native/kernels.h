@@ -62,15 +62,6 @@ inline bool supported(int isa) {
   return false;
 }
 
-// Whether XLA has instructions for products of bfloat16: without, it widens them at every call.
-inline bool multiplies_halves() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return true;  // on others not measured
-#endif
-}
-
 inline int best_isa() {
   static const int best = [] {
     for (int isa : {kAvx512Vnni, kAvxVnni, kAvx2, kNeon}) {
@@ -113,7 +104,8 @@ inline void dot(const FloatProblem& p, int isa = kAuto) {
   constexpr int64_t kBlock = 128;  // rows, of which a part stays in the second-level cache
   const Kernels k = kernels(isa);
   for (int64_t m = 0; m < p.rows; m += kBlock) {
-    in_parts(helpers_of(p), p.out, 256, [&](int64_t n, int64_t end) {
+    const int64_t bytes = p.in * static_cast<int64_t>(p.half ? sizeof(*p.half) : sizeof(*p.w));
+    in_parts(helpers_of(p), p.out, part_of(p.rows, bytes, 256), [&](int64_t n, int64_t end) {
       k.float_columns(p, m, std::min(m + kBlock, p.rows), n, end);
     });
   }

@@ -88,8 +88,16 @@ using Part = std::function<void(int64_t begin, int64_t end)>;
 
 template <class P>
 const Workers* helpers_of(const P& p) {  // if the product is large enough to be worth waking them
-  constexpr int64_t kFewRows = 8, kWorth = 4 << 20;  // multiplications: some 10 microseconds
-  return p.rows >= kFewRows && p.rows * p.in * p.out >= kWorth ? p.workers : nullptr;
+  constexpr int64_t kWorth = 1 << 20;  // multiplications: some 10 microseconds or more
+  return p.rows * p.in * p.out >= kWorth ? p.workers : nullptr;
+}
+
+constexpr int64_t kFewRows = 8;  // of x: no more, and reading w is what takes the time
+
+// Outputs in a part, a multiple of 4: by their weights where reading these takes the time.
+constexpr int64_t part_of(int64_t rows, int64_t bytes_of_one, int64_t of_many) {
+  constexpr int64_t kBytes = 256 << 10;  // some 20 microseconds
+  return rows > kFewRows ? of_many : std::max<int64_t>(kBytes / bytes_of_one / 4, 1) * 4;
 }
 
 inline void in_parts(const Workers* workers, int64_t count, int64_t step, const Part& part) {

@@ -137,7 +137,7 @@ def variant(
 
 def matrix(w: Any) -> np.ndarray:
     """A convolution's weight [K, in, out] as the matrix [out, K * in]."""
-    w = np.asarray(w)
+    w = np.asarray(w, np.float32)
     return w if w.ndim == 2 else np.moveaxis(w, 2, 0).reshape(w.shape[2], -1)
 
 

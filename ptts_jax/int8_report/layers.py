@@ -119,5 +119,5 @@ def errors(
 
 def _matrix(w: Any, like: QTensor) -> np.ndarray:
     """A weight in the layout in which it was quantised: a convolution's [K, in, out] turned."""
-    w = np.asarray(w)
+    w = np.asarray(w, np.float32)
     return w if w.ndim == 2 else np.moveaxis(w, 2, 0).reshape(like.shape)

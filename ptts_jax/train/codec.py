@@ -18,6 +18,7 @@ from jax import Array
 
 from ptts_jax import config, tts
 from ptts_jax.config import CodecTransformerConfig, MimiConfig, QuantizerConfig, SEANetConfig
+from ptts_jax.halves import widened
 from ptts_jax.train import (
     codec_stage,
     command,
@@ -195,15 +196,15 @@ def started(name: str) -> tuple[Params, MimiConfig]:
     if Path(name).is_dir():
         return load(Path(name))[:2]
     model = tts.load(name)
-    c, halves = model.config.mimi, model.params["codec"]
-    if "encoder" not in halves or not model.voice_cloning:
+    c, own = model.config.mimi, widened(model.params["codec"])
+    if "encoder" not in own or not model.voice_cloning:
         raise ValueError(f"--start={name}: it has no encoder (it cannot clone voices either)")
     if c.voice_dim != c.latent_dim:
         raise ValueError(
             f"--start={name}: its encoder gives {c.voice_dim} numbers a frame and its decoder "
             f"takes {c.latent_dim}: no pair; choose a model with inner_dim {c.latent_dim}"
         )
-    return dict(halves), c
+    return own, c
 
 
 def _config(name: str | None) -> MimiConfig:

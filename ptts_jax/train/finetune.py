@@ -17,6 +17,7 @@ from jax import Array
 from convert import flatten
 from int8 import QTensor
 from ptts_jax import tts, weights
+from ptts_jax.halves import widened
 from ptts_jax.train import command, crops, latents, lm_options, lm_stage
 from ptts_jax.train.corpus import Corpus, open_corpus
 from ptts_jax.train.lm_stage import OBJECTIVES, Params, Recipe
@@ -51,7 +52,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(options: flags.FlagValues) -> None:
     model = tts.load(options.model, quiet=options.quiet)
-    c, params = model.config, model.params
+    c, params = model.config, widened(model.params)
     kind = c.flow_lm.flow.type
     _check(model, kind)
     own = lm_options.recipe(options, objective=kind, regress=0.0, guide=0.0)

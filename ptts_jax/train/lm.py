@@ -26,6 +26,7 @@ from ptts_jax.config import (
     MimiConfig,
     TransformerConfig,
 )
+from ptts_jax.halves import widened
 from ptts_jax.text import Tokenizer
 from ptts_jax.train import (
     checkpoint,
@@ -109,7 +110,7 @@ def started(name: str | None) -> Start | None:
         tokenizer = tokens.parse((Path(name) / TOKENIZER).read_bytes(), name)
         return Start(name, {**state["trained"], "lm": state["ema"]}, tokenizer)
     model = tts.load(name)
-    own, extra = dict(model.params["lm"]), {}
+    own, extra = widened(model.params["lm"]), {}
     if any(isinstance(leaf, QTensor) for leaf in flatten(own).values()):
         raise ValueError(f"--start={name}: it is quantised; start from the float model")
     w = regression.unfold(own["head"], model.config.flow_lm.flow)
