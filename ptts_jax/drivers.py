@@ -4,13 +4,14 @@ All of them give the same frames for the same (seed, text chunk, frame): noise i
 three and nothing else. Knows arrays and token ids; no text, files or voices' names.
 """
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jax import Array
 
 from ptts_jax import generate, lm
 from ptts_jax.attention import KVCache, bucket
@@ -206,37 +207,57 @@ def batch(
     cache = open_cache(voices, slots_for(voices, jobs), lm.cache_type(params["lm"]))
     state = start(params, config, cache, jobs, sampling)
     decoders: list[CodecState | None] = [None] * len(jobs)
-    waves: list[list[Array]] = [[] for _ in jobs]
+    waves: list[list[np.ndarray]] = [[] for _ in jobs]
     counts = np.zeros(len(jobs), int)
-    for at in range(0, max(j.limit for j in jobs), SCAN_FRAMES):
-        if stop.is_set():
-            break
-        drawn = draws(config, sampling, jobs, range(at, at + SCAN_FRAMES))
-        state, out = generate.scan_steps(params, config, state, drawn)
-        valid = np.asarray(out.valid).sum(axis=0)  # [B]: waits for the steps alone
-        block = np.asarray(out.latent).swapaxes(0, 1)  # [B, N, D]
-        # Row by row: a block of one row fits the second-level cache, and a row that has ended costs
-        # nothing. Not waited for: decoded beside the next steps.
-        for row, meant in enumerate(valid):
-            for first in range(0, meant, BLOCK):
-                part = block[row : row + 1, first : first + BLOCK]
-                decoders[row], wave = generate.decode(
-                    params, config, decoders[row] or _decoder(config, part), part
-                )
-                waves[row].append(wave)
-        counts += valid
-        if valid.max() < SCAN_FRAMES:
-            break
+
+    def decode(row: int, latents: np.ndarray) -> None:
+        if not stop.is_set():
+            state = decoders[row] or _decoder(config, latents)
+            decoders[row], wave = generate.decode(params, config, state, latents)
+            waves[row].append(np.asarray(wave))
+
+    # Decoded in a thread of its own: what one thread asks XLA for runs in turn.
+    with _beside("ptts-decoder") as submit:
+        for at in range(0, max(j.limit for j in jobs), SCAN_FRAMES):
+            if stop.is_set():
+                break
+            drawn = draws(config, sampling, jobs, range(at, at + SCAN_FRAMES))
+            state, out = generate.scan_steps(params, config, state, drawn)
+            valid = np.asarray(out.valid).sum(axis=0)  # [B]
+            block = np.asarray(out.latent).swapaxes(0, 1)  # [B, N, D]
+            # Row by row: a block of one row fits the second-level cache, and a row that has ended
+            # costs nothing.
+            for row, meant in enumerate(valid):
+                for first in range(0, meant, BLOCK):
+                    submit(decode, row, block[row : row + 1, first : first + BLOCK])
+            counts += valid
+            if valid.max() < SCAN_FRAMES:
+                break
     return [
         _whole(config, parts, n * config.mimi.frame_size)
         for parts, n in zip(waves, counts, strict=True)
     ]
 
 
-def _whole(config: Config, parts: Sequence[Array], samples: int) -> np.ndarray:
+@contextlib.contextmanager
+def _beside(name: str) -> Iterator[Callable[..., None]]:
+    """What is submitted runs in another thread, in that order, to its end before the block's; after
+    an error, in the block or there, nothing more of it begins."""
+    parts: list[Future] = []
+    with ThreadPoolExecutor(1, name) as pool:
+        try:
+            yield lambda *call: parts.append(pool.submit(*call))
+            for part in parts:
+                part.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _whole(config: Config, parts: Sequence[np.ndarray], samples: int) -> np.ndarray:
     """An utterance from its decoded blocks [1, T]."""
     if not parts:
         return np.zeros(0, np.float32)
-    wave = np.concatenate([np.asarray(part) for part in parts], axis=1)
+    wave = np.concatenate(parts, axis=1)
     _fade_in(config, wave)
     return wave[0, :samples]
