@@ -244,17 +244,32 @@ def test_end_of_speech():
     assert frames(1e9, 0, 1) == 1
 
 
-def test_a_batch_can_be_stopped():
-    class AfterOneBlock(threading.Event):
-        def is_set(self) -> bool:
-            before = super().is_set()
-            self.set()
-            return before
+def test_a_batch_can_be_stopped(monkeypatch):
+    """What is decoded by then is given; nothing more is begun."""
+    stop, scan, scans = threading.Event(), generate.scan_steps, []
 
-    endless, stop = Sampling(eos_threshold=1e9), AfterOneBlock()
+    def last(*args):
+        scans.append(args)
+        if len(scans) == 2:
+            stop.set()
+        return scan(*args)
+
+    monkeypatch.setattr(generate, "scan_steps", last)
+    endless = Sampling(eos_threshold=1e9)
     waves = drivers.batch(PARAMS, C, VOICES[:2], JOBS[:2], endless, stop)
-    assert all(w.size == drivers.SCAN_FRAMES * C.mimi.frame_size for w in waves)
+    assert len(scans) == 2
+    most = 2 * drivers.SCAN_FRAMES * C.mimi.frame_size
+    assert all(w.size <= most and w.size % C.mimi.frame_size == 0 for w in waves)
     assert [w.size for w in drivers.batch(PARAMS, C, VOICES[:1], JOBS[:1], NOISY, stop)] == [0]
+
+
+def test_an_error_while_a_batch_is_decoded_is_raised(monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(generate, "decode", broken)
+    with pytest.raises(RuntimeError, match="no room"):
+        drivers.batch(PARAMS, C, VOICES[:1], JOBS[:1], NOISY, threading.Event())
 
 
 # Noise.
