@@ -40,6 +40,12 @@ def write_public(oracle: Oracle, path: str | Path) -> Path:
     return Path(path)
 
 
+def halve(oracle: Oracle) -> None:
+    """The weights as the released files hold them: in bfloat16."""
+    tensors = {name: x.bfloat16() for name, x in load_file(oracle.weights).items()}
+    save_file(tensors, oracle.weights)
+
+
 _RAW_LM = {
     "conditioner.embed.weight": (
         "condition_provider.conditioners.transcript_in_segment.embed.weight"
