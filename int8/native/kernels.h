@@ -112,11 +112,12 @@ inline void dot(const FloatProblem& p, int isa = kAuto) {
 }
 
 inline void attend(const Attention& a, int isa = kAuto) {
-  constexpr int64_t kPiece = 16, kFewRows = 8, kWorth = 1 << 20;
+  constexpr int64_t kPiece = 16;
+  constexpr int64_t kRead = 1 << 18, kWorth = 1 << 20;  // keys, multiplications: worth waking helpers
   const Kernels k = kernels(isa);
   const int64_t pieces = (a.queries() + kPiece - 1) / kPiece, heads = a.batch * a.kv_heads;
-  const bool large = a.batch * a.time >= kFewRows &&
-                     heads * a.queries() * a.filled() * a.width >= kWorth;
+  const int64_t keys = heads * a.filled() * a.width;
+  const bool large = keys >= kRead || keys * a.queries() >= kWorth;
   write_new(a);
   parallel(large ? a.workers : nullptr, heads * pieces, [&](int64_t i) {
     const int64_t b = i / pieces / a.kv_heads, h = i / pieces % a.kv_heads;
