@@ -113,7 +113,8 @@ def test_a_file_is_enough_on_a_machine_that_has_nothing_else(model, tmp_path):
     path = written(model)
     voice = tmp_path / "voice.safetensors"
     ptts_jax.load(model.yaml).voice(tiny_files.speech(0.5)).save(voice)
-    expected = ptts_jax.load(path).generate(TEXT, voice, seed=3)
+    seeds = (3, 4)
+    expected = [ptts_jax.load(path).generate(TEXT, voice, seed=seed) for seed in seeds]
     for file in model.folder.iterdir():
         file.unlink()
     # Nor is there a compiler for the native kernels.
@@ -122,17 +123,20 @@ def test_a_file_is_enough_on_a_machine_that_has_nothing_else(model, tmp_path):
         "HF_HUB_OFFLINE": "1",
         "CXX": "none",
     }
-    out = tmp_path / "out.wav"
-    flags = [f"--model={path}", f"--voice={voice}", f"--output={out}", "--seed=3"]
-    run = [sys.executable, "-m", "ptts_jax.speak", *flags, TEXT]
-    done = subprocess.run(run, env=os.environ | elsewhere, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "CXX=none is not a program" in done.stderr
-    wave, _ = ptts_jax.audio.read(out)
-    assert wave.size >= expected.size
-    # Where a rounding tips over (in one utterance of twelve) what follows differs by a step.
-    error = wave[: expected.size] - np.clip(expected, -1, 1)
-    assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(expected**2))
+    out, worst = tmp_path / "out.wav", []
+    for seed, want in zip(seeds, expected, strict=True):
+        flags = [f"--model={path}", f"--voice={voice}", f"--output={out}", f"--seed={seed}"]
+        run = [sys.executable, "-m", "ptts_jax.speak", *flags, TEXT]
+        done = subprocess.run(run, env=os.environ | elsewhere, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "CXX=none is not a program" in done.stderr
+        wave, _ = ptts_jax.audio.read(out)
+        assert wave.size >= want.size
+        error = wave[: want.size] - np.clip(want, -1, 1)
+        worst.append(np.abs(error).max())
+        # Where a rounding tips over (in one utterance of twelve) what follows differs by a step.
+        assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(want**2))
+    assert min(worst) < 2e-3
     assert not (tmp_path / "elsewhere" / "weights").exists()
 
 

@@ -52,7 +52,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(options: flags.FlagValues) -> None:
     model = tts.load(options.model, quiet=options.quiet)
-    c, params = model.config, widened(model.params)
+    c, params = model.config, model.params
     kind = c.flow_lm.flow.type
     _check(model, kind)
     own = lm_options.recipe(options, objective=kind, regress=0.0, guide=0.0)
@@ -64,7 +64,7 @@ def run(options: flags.FlagValues) -> None:
     def initial(key: Array) -> Params:
         width = c.flow_lm.z_dim or c.flow_lm.transformer.d_model
         extra = lm_stage.extra(key, width, c.mimi.latent_dim)
-        return {"lm": jax.tree.map(jnp.asarray, params["lm"]), "extra": extra}
+        return {"lm": jax.tree.map(jnp.asarray, widened(params["lm"])), "extra": extra}
 
     stage = lm_stage.stage(
         c.flow_lm,
