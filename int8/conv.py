@@ -8,10 +8,10 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_batching import custom_vmap
 
 from int8 import library, native_conv
 from int8.backend import resolve_backend
+from int8.fallback import with_plain
 
 
 def elu(x: Array) -> Array:
@@ -27,6 +27,7 @@ def _plain(
     *,
     stride: int,
     dilation: int,
+    phases: int,
     activate: bool,
 ) -> tuple[Array, Array]:
     full = jnp.concatenate([past, elu(x) if activate else x], axis=1)
@@ -40,31 +41,18 @@ def _plain(
     )
     if bias is not None:
         y = y + jnp.tile(bias, w.shape[2] // bias.shape[0])
+    y = y.reshape(len(y), -1, w.shape[2] // phases)
     if add is not None:
         y = y + add
     return y, full[:, full.shape[1] - past.shape[1] :]
 
 
 @functools.lru_cache
-def _native(stride: int, dilation: int, activate: bool, isa: int):
-    """The native convolution; the plain one where it is mapped by vmap or differentiated."""
-    plain = functools.partial(_plain, stride=stride, dilation=dilation, activate=activate)
-
-    @custom_vmap
-    def run(x, past, w, bias, add):
-        return native_conv.conv(
-            x, past, w, bias, add, stride=stride, dilation=dilation, elu=activate, isa=isa
-        )
-
-    @run.def_vmap
-    def _batched(size, mapped, *args):
-        del size
-        axes = tuple(0 if m is True else None for m in mapped)
-        return jax.vmap(plain, axes)(*args), (True, True)
-
-    differentiable = jax.custom_jvp(run)
-    differentiable.defjvp(functools.partial(jax.jvp, plain))
-    return jax.jit(differentiable)
+def _native(stride: int, dilation: int, phases: int, activate: bool, isa: int):
+    how = {"stride": stride, "dilation": dilation, "phases": phases}
+    plain = functools.partial(_plain, **how, activate=activate)
+    native = functools.partial(native_conv.conv, **how, elu=activate, isa=isa)
+    return jax.jit(with_plain(native, plain))
 
 
 def conv(
@@ -76,16 +64,21 @@ def conv(
     *,
     stride: int = 1,
     dilation: int = 1,
+    phases: int = 1,
     activate: bool = False,
 ) -> tuple[Array, Array]:
-    """x [B, T, Cin] after the inputs `past` [B, memory, Cin] -> (y [B, T / stride, N], next past).
+    """x [B, T, Cin] after the inputs `past` [B, memory, Cin] -> (y, next past).
 
-    w [K, Cin, N] is float32 or bfloat16; memory is (K - 1) * dilation + 1 - stride. `activate`
-    puts x through ELU, which past already is; `bias` is repeated along N; `add` is added to y.
+    w [K, Cin, N] is float32 or bfloat16; memory is (K - 1) * dilation + 1 - stride; y is
+    [B, T / stride * phases, N / phases]: the N outputs of a place may be some neighbouring ones of
+    fewer channels. `activate` puts x through ELU, which past already is; `bias` is repeated along
+    N; `add`, of y's shape, is added to it.
     """
     floats = all(a is None or a.dtype == jnp.float32 for a in (x, past, bias, add))
     floats &= w.dtype in (jnp.float32, jnp.bfloat16)
     whole = x.shape[1] >= stride and x.shape[1] % stride == 0
     if floats and whole and resolve_backend(quiet=True) == "native":
-        return _native(stride, dilation, activate, library.forced_isa())(x, past, w, bias, add)
-    return _plain(x, past, w, bias, add, stride=stride, dilation=dilation, activate=activate)
+        f = _native(stride, dilation, phases, activate, library.forced_isa())
+        return f(x, past, w, bias, add)
+    how = {"stride": stride, "dilation": dilation, "phases": phases}
+    return _plain(x, past, w, bias, add, **how, activate=activate)

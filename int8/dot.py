@@ -15,6 +15,7 @@ from jax.custom_batching import custom_vmap
 
 from int8 import library, native_dot, xla_dot
 from int8.backend import resolve_backend
+from int8.fallback import with_plain
 from int8.qtensor import QTensor
 
 
@@ -69,22 +70,8 @@ def _plain_dot(x: jax.Array, w: jax.Array, bias: jax.Array | None) -> jax.Array:
 
 @functools.lru_cache
 def _float_rows_dot(isa: int):
-    """(x [rows, in], w, bias or None) -> [rows, out]; the plain product where it is mapped by vmap
-    or differentiated."""
-
-    @custom_vmap
-    def rows_dot(x, w, bias):
-        return native_dot.float_dot(x, w, bias, isa)
-
-    @rows_dot.def_vmap
-    def _batched(size, mapped, x, w, bias):
-        del size
-        axes = tuple(0 if m else None for m in (*mapped[:2], bool(mapped[2])))
-        return jax.vmap(_plain_dot, axes)(x, w, bias), True
-
-    differentiable = jax.custom_jvp(rows_dot)
-    differentiable.defjvp(functools.partial(jax.jvp, _plain_dot))
-    return jax.jit(differentiable)
+    """(x [rows, in], w, bias or None) -> [rows, out]"""
+    return jax.jit(with_plain(functools.partial(native_dot.float_dot, isa=isa), _plain_dot))
 
 
 def _suits_native(rows: int, x: jax.Array, w: jax.Array, bias: jax.Array | None) -> bool:

@@ -12,7 +12,7 @@ import jax
 
 from int8.build import BuildError, build
 
-TARGETS = ("int8_dot", "int8_float_dot", "int8_attend", "int8_conv")
+TARGETS = ("int8_dot", "int8_float_dot", "int8_attend", "int8_conv", "int8_norm")
 # The numbers of enum Isa in native/kernels.h.
 ISAS = {"portable": 1, "avx2": 2, "avxvnni": 3, "avx512vnni": 4, "neon": 5}
 MAX_THREADS = 4  # of a prefill: it is short, and the machine is not ours alone

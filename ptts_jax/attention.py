@@ -12,15 +12,16 @@ that the update wrote. Apart, XLA:CPU sees a reshape between the two and copies 
 step (see BUILD.md).
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
-from jax.custom_batching import custom_vmap
 
-from int8 import native_attention, resolve_backend
+from int8 import library, native_attention, resolve_backend
+from int8.fallback import with_plain
 
 EMPTY = -1  # position of a slot that holds nothing
 
@@ -105,11 +106,11 @@ class WindowCache:
     def attend(
         self, layer: int, q: Array, k: Array, v: Array, positions: Array
     ) -> tuple[Array, "WindowCache"]:
-        new = q.shape[1]
-        k = jnp.concatenate([self.k[layer], _rows(k)], axis=1)  # [B * H, W + T, D]
-        v = jnp.concatenate([self.v[layer], _rows(v)], axis=1)
-        context = k.shape[1] - new + 1
-        out = attend(q, k, v, visible(positions, self.pos, context))
+        new, kept = q.shape[1], self.k[layer].shape[1]
+        room = ((0, 0), (0, new), (0, 0))
+        grown = (jnp.pad(a[layer], room) for a in (self.k, self.v))  # [B * H, W + T, D]
+        at = jnp.asarray(kept, jnp.int32)
+        out, k, v = attend_in_place(q, k, v, *grown, self.pos, positions, at, window=kept + 1)
         cache = self.replace(k=_put(self.k, layer, k[:, new:]), v=_put(self.v, layer, v[:, new:]))
         return out, cache
 
@@ -152,7 +153,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
     return out.reshape(batch, heads, time, width).swapaxes(1, 2)
 
 
-def attend_in_place(*args: Array) -> tuple[Array, Array, Array]:
+def attend_in_place(*args: Array, window: int | None = None) -> tuple[Array, Array, Array]:
     """Writes new keys and values into a cache and attends to it: natively where that is possible.
 
     Arguments and results as of native_attention.attend. The native way reads only the slots that
@@ -161,8 +162,8 @@ def attend_in_place(*args: Array) -> tuple[Array, Array, Array]:
     *given, k, v = (a.dtype for a in args[:5])
     fits = k == v and k in (jnp.float32, jnp.bfloat16)
     if fits and all(d == jnp.float32 for d in given) and resolve_backend(quiet=True) == "native":
-        return _native(*args)
-    return _plain(*args)
+        return _native(window, library.forced_isa())(*args)
+    return _plain(*args, window=window)
 
 
 def _plain(
@@ -174,32 +175,17 @@ def _plain(
     pos: Array,
     query: Array,
     cursor: Array,
+    *,
+    window: int | None = None,
 ) -> tuple[Array, Array, Array]:
     k = lax.dynamic_update_slice(k, _rows(k_new).astype(k.dtype), (0, cursor, 0))
     v = lax.dynamic_update_slice(v, _rows(v_new).astype(v.dtype), (0, cursor, 0))
     seen = (a.astype(q.dtype) for a in (k, v))
-    return attend(q, *seen, visible(query, pos)), k, v
+    return attend(q, *seen, visible(query, pos, window)), k, v
 
 
-# What the native call cannot do itself: under vmap and under differentiation the plain form stands
-# in for it.
-@custom_vmap
-def _in_place(*args: Array) -> tuple[Array, Array, Array]:
-    return native_attention.attend(*args)
-
-
-@_in_place.def_vmap
-def _vmapped(size: int, mapped: list[bool], *args: Array) -> tuple:
-    del size
-    axes = tuple(0 if flag else None for flag in mapped)
-    return jax.vmap(_plain, axes)(*args), (True, True, True)
-
-
-@jax.custom_jvp
-def _native(*args: Array) -> tuple[Array, Array, Array]:
-    return _in_place(*args)
-
-
-@_native.defjvp
-def _differentiated(primals: tuple, tangents: tuple) -> tuple:
-    return jax.jvp(_plain, primals, tangents)
+@functools.lru_cache
+def _native(window: int | None, isa: int):
+    """Jitted so that a model traces and lowers it once for all layers."""
+    native = functools.partial(native_attention.attend, window=window, isa=isa)
+    return jax.jit(with_plain(native, functools.partial(_plain, window=window)))

@@ -78,16 +78,10 @@ class Conv(nn.Module):
             y = y if b is None else y + b
             y = y if add is None else y + add
         else:
-            stride = 1 if s.transposed else s.stride
-            y, past = conv(
-                x, past, w, b, add, stride=stride, dilation=s.dilation, activate=activate
-            )
-            y = _phases_in_a_row(y, s)
+            stride, phases = (1, s.stride) if s.transposed else (s.stride, 1)
+            how = {"stride": stride, "dilation": s.dilation, "phases": phases}
+            y, past = conv(x, past, w, b, add, **how, activate=activate)
         return y, ConvState(past, started)
-
-
-def _phases_in_a_row(y: Array, s: ConvSpec) -> Array:
-    return y.reshape(y.shape[0], -1, s.cout) if s.transposed else y
 
 
 def _by_products(x: Array, past: Array, w: Array | QTensor, s: ConvSpec) -> tuple[Array, Array]:
@@ -97,7 +91,8 @@ def _by_products(x: Array, past: Array, w: Array | QTensor, s: ConvSpec) -> tupl
         y = full[:, :-1, None] * w[0] + full[:, 1:, None] * w[1]  # [B, T, stride, C]
     else:
         y = dot(_windows(full, s), w)  # [B, T, Cout], or [B, T, stride * Cout]
-    return _phases_in_a_row(y, s), full[:, full.shape[1] - s.memory :]
+    y = y.reshape(len(y), -1, s.cout)  # the phases of a transposed one in a row
+    return y, full[:, full.shape[1] - s.memory :]
 
 
 def _windows(full: Array, s: ConvSpec) -> Array:

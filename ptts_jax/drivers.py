@@ -152,18 +152,16 @@ def latents(
             at = 0
             while at < job.limit and not stop.is_set():
                 count = 1 if at < singles else SEVERAL
-                drawn = draws(config, sampling, [job], range(at, at + count))
+                drawn = draws(config, sampling, [job], range(at, at + SEVERAL))
                 if at == 0:
                     state, out = generate.first(
                         params, config, state, *_block([job], *last), drawn[0]
                     )
-                elif count == 1:
-                    state, out = generate.step(params, config, state, drawn[0])
                 else:
-                    state, out = generate.scan_steps(params, config, state, drawn)
+                    state, out = generate.several(params, config, state, drawn, np.int32(count))
                 at += count
                 meant = int(np.sum(out.valid))
-                for latent in np.asarray(out.latent).reshape(count, -1)[:meant]:
+                for latent in np.asarray(out.latent).reshape(-1, drawn.shape[-1])[:meant]:
                     yield number, latent
                 if meant < count:
                     break

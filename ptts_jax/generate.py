@@ -141,6 +141,21 @@ def _scan_steps(
     return lax.scan(lambda carry, n: _step(params, config, carry, n), state, noise)
 
 
+def _several(
+    params: Params, config: Config, state: GenState, noise: Array, count: Array
+) -> tuple[GenState, Frame]:
+    """The first `count` frames of the N that noise [N, B, D] has room for: one function to compile
+    and keep for frames one by one and for several at a time."""
+    made = noise.shape[:2]
+    frames = Frame(jnp.zeros_like(noise), jnp.zeros(made), jnp.zeros(made, bool))
+
+    def one(i: Array, carry: tuple[GenState, Frame]) -> tuple[GenState, Frame]:
+        state, frame = _step(params, config, carry[0], noise[i])
+        return state, jax.tree.map(lambda all, new: all.at[i].set(new), carry[1], frame)
+
+    return lax.fori_loop(0, count, one, (state, frames))
+
+
 def _decode(
     params: Params, config: Config, state: CodecState, latents: Array
 ) -> tuple[CodecState, Array]:
@@ -165,6 +180,7 @@ prefill_text = partial(jax.jit, static_argnames="config", donate_argnames="state
 first = partial(jax.jit, static_argnames="config", donate_argnames="state")(_first)
 step = partial(jax.jit, static_argnames="config", donate_argnames="state")(_step)
 scan_steps = partial(jax.jit, static_argnames="config", donate_argnames="state")(_scan_steps)
+several = partial(jax.jit, static_argnames="config", donate_argnames="state")(_several)
 decode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_decode)
 new_decoder = partial(jax.jit, static_argnums=(0, 1))(codec.decoder_state)
 encode = partial(jax.jit, static_argnames="config", donate_argnames="state")(_encode)

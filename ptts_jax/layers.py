@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from int8 import dot
+from int8 import dot, layer_norm
 
 
 def parameter(
@@ -49,21 +49,16 @@ class Linear(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Plain arithmetic in f32, so that it differentiates under jvp."""
-
     eps: float = 1e-5
     affine: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        mean = x.mean(-1, keepdims=True)
-        var = jnp.square(x - mean).mean(-1, keepdims=True)
-        x = (x - mean) * jax.lax.rsqrt(var + self.eps)
         if not self.affine:
-            return x
+            return layer_norm(x, eps=self.eps)
         scale = parameter(self, "scale", nn.initializers.ones, x.shape[-1:])
         bias = parameter(self, "bias", nn.initializers.zeros, x.shape[-1:])
-        return x * scale + bias
+        return layer_norm(x, scale, bias, eps=self.eps)
 
 
 class VarianceNorm(nn.Module):

@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 import ptts_jax
-from ptts_jax import audio, bundled, quantization, released, settings
+from ptts_jax import audio, bundled, quantization, released, settings, startup
 from ptts_jax import text as texts
 from ptts_jax.hub import HubError
 from ptts_jax.schema import near
@@ -153,6 +153,7 @@ def _run(options: flags.FlagValues, words: list[str]) -> int:
     if text is not None:
         texts.check_speakable(text)
     _check_targets(options, speaks=text is not None)
+    startup.use_one_heap()
     ptts_jax.use_compilation_cache()
     tts, voice = _load(options)
     if options.export_voice is not None:

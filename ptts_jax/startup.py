@@ -1,6 +1,7 @@
 """What a command does before it works, and a library never does by itself."""
 
 import contextlib
+import ctypes
 import hashlib
 import logging
 import os
@@ -16,6 +17,18 @@ import jax
 from ptts_jax.files import cache_dir
 
 _log = logging.getLogger(__name__)
+
+M_ARENA_MAX = -8  # of glibc's <malloc.h>
+
+
+def use_one_heap() -> None:
+    """Let all threads allocate from one heap, so that what one frees another takes.
+
+    By default glibc gives threads heaps of their own, and each keeps what reading a compiled
+    function took. Call it before there are threads. Elsewhere it does nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def use_compilation_cache(folder: str | Path | None = None) -> Path:

@@ -31,8 +31,8 @@ class Block(nn.Module):
 
         h = LayerNorm(name="norm1")(x)
         h = Linear(split[1] + groups * width, bias=False, name="in_proj")(h)
-        q = rope(h[..., : split[0]].reshape(batch, time, heads, width), angles)
-        k = rope(h[..., split[0] : split[1]].reshape(batch, time, groups, width), angles)
+        qk = rope(h[..., : split[1]].reshape(batch, time, heads + groups, width), angles)
+        q, k = qk[:, :, :heads], qk[:, :, heads:]
         v = h[..., split[1] :].reshape(batch, time, groups, width)
         h, cache = cache.attend(self.index, q, k, v, positions)
         h = h.reshape(batch, time, heads * width)

@@ -1,5 +1,5 @@
-// The same for the float kernels: products, convolutions, and attention over a cache. What attention
-// must not read is NaN.
+// The same for the float kernels: products, convolutions, layer norms, and attention over a cache. What
+// attention must not read is NaN.
 // Usage: int8_fuzz_float CASES SEED
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,7 @@ using fuzz::pick;
 using int8k::Attention;
 using int8k::Convolution;
 using int8k::FloatProblem;
+using int8k::Norm;
 
 namespace {
 
@@ -262,14 +263,51 @@ bool convolution_case() {
   c.x = x.data, c.past = past.data, c.elu = pick(0, 1);
   c.w = halved ? nullptr : w.data, c.half = halved ? half.data : nullptr;
   if (pick(0, 1)) c.bias = bias.data, c.biases = bias.count;
-  c.add = pick(0, 1) ? add.data : nullptr;
+  const bool adds = pick(0, 1), in_place = pick(0, 1);
   return fuzz::on_all([&](int isa) {
     Buffer<float> y(made), left(kept);
     const fuzz::Helpers helpers;
     c.y = y.data, c.left = left.data, c.workers = helpers.get();
+    c.add = !adds ? nullptr : in_place ? y.data : add.data;
+    if (adds && in_place) std::copy_n(add.data, made, y.data);
     if (!valid(c)) return std::printf("FAIL: a valid convolution is refused\n"), false;
     int8k::convolve(c, isa);
+    if (adds) c.add = add.data;
     return convolution_right(c, w.data, isa);
+  });
+}
+
+bool norm_case() {
+  Norm p{};
+  p.rows = pick(0, 9), p.width = pick(1, 3) == 1 ? pick(1, 200) : 16 * pick(1, 20), p.eps = 1e-5f;
+  const int64_t count = p.rows * p.width;
+  Buffer<float> x(count), scale(p.width), bias(p.width);
+  x.fill(pick(0, 1) ? 1 : 1e4f), scale.fill(2), bias.fill(1);
+  const int64_t bad = pick(0, 9), level = pick(0, 9);  // rows with a NaN, and all alike
+  if (bad < p.rows) x.data[bad * p.width + pick(0, p.width - 1)] = std::nanf("");
+  if (level < p.rows && level != bad) std::fill_n(x.data + level * p.width, p.width, 3.0f);
+  p.x = x.data;
+  if (pick(0, 1)) p.scale = scale.data, p.bias = bias.data;
+  return fuzz::on_all([&](int isa) {
+    Buffer<float> y(count);
+    p.y = y.data;
+    int8k::normalise(p, isa);
+    for (int64_t m = 0; m < p.rows; ++m) {
+      const float* row = p.x + m * p.width;
+      double mean = 0, variance = 0;
+      for (int64_t i = 0; i < p.width; ++i) mean += row[i] / double(p.width);
+      for (int64_t i = 0; i < p.width; ++i) variance += (row[i] - mean) * (row[i] - mean) / double(p.width);
+      for (int64_t i = 0; i < p.width; ++i) {
+        const double by = p.scale ? p.scale[i] : 1, plus = p.scale ? p.bias[i] : 0;
+        const double want = (row[i] - mean) / std::sqrt(variance + p.eps) * by + plus;
+        const float got = p.y[m * p.width + i];
+        if (m == bad ? std::isnan(got) : std::fabs(got - want) <= 1e-5) continue;
+        std::printf("FAIL norm isa %d rows %ld width %ld at %ld,%ld: %g not %g\n", isa, long(p.rows),
+                    long(p.width), long(m), long(i), got, want);
+        return false;
+      }
+    }
+    return true;
   });
 }
 
@@ -277,7 +315,8 @@ bool convolution_case() {
 
 int main(int argc, char** argv) {
   return fuzz::main(argc, argv, [] {
-    const int64_t kind = pick(0, 2);
+    const int64_t kind = pick(0, 3);
+    if (kind == 3) return norm_case();
     return kind == 0 ? product_case() : kind == 1 ? attention_case() : convolution_case();
   });
 }

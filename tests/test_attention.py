@@ -118,6 +118,27 @@ def test_a_window_hides_what_is_older():
     np.testing.assert_allclose(y[real], want[real], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("time", [1, 3, 40])
+def test_both_ways_of_a_window_agree(time):
+    def outs():
+        cache = WindowCache.init(1, 2, 3, 20, 16)
+        draws, found = np.random.default_rng(0), []
+        for at in range(0, 3 * time, time):
+            positions = jnp.tile(jnp.arange(at, at + time, dtype=jnp.int32), (2, 1))
+            new = (jnp.asarray(draws.standard_normal((2, time, 3, 16)), jnp.float32) for _ in "qkv")
+            cache = cache.open(positions)
+            out, cache = cache.attend(0, *new, positions)
+            cache = cache.close(positions)
+            found += [out, cache.k[0], cache.v[0]]
+        return found
+
+    int8.set_backend("native")
+    native = outs()
+    int8.set_backend("xla")
+    for got, want in zip(native, outs(), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("time", [1, 16])
 def test_capacity_and_stale_slots_do_not_matter(time):
     tight = _case(5, 2, time, filled=40, slots=40 + time, poison=0.0)
@@ -238,7 +259,7 @@ def test_two_threads_at_once_share_the_helpers():
 
 @pytest.mark.parametrize(("way", "kind"), [("native", "f32"), ("native", "bf16"), ("xla", "f32")])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("driver", ["step", "scan_steps", "prefill_text"])
+@pytest.mark.parametrize("driver", ["step", "scan_steps", "several", "prefill_text"])
 def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver, kind):
     int8.set_backend(way)
     slots, config, params = 300, tiny.RICH, tiny.params(tiny.RICH)
@@ -252,6 +273,7 @@ def test_no_cache_is_copied_and_the_call_is_there(way, batch, driver, kind):
     inputs = {
         "step": (np.zeros(frame, np.float32),),
         "scan_steps": (np.zeros((4, *frame), np.float32),),
+        "several": (np.zeros((4, *frame), np.float32), np.int32(2)),
         "prefill_text": (np.zeros((batch, 16), np.int32), np.ones(batch, np.int32)),
     }
     function = getattr(generate, driver)

@@ -308,13 +308,31 @@ def test_clamped_noise(clamp):
     assert drawn.std() == pytest.approx(want, rel=0.05)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 4])
+def test_several_frames_are_the_first_of_a_scan(count):
+    rows = [0, 1]
+    draws = noise(rows, 4)
+    used, some = generate.several(PARAMS, C, opened(rows), draws, np.int32(count))
+    stepped, frames = opened(rows), []
+    for one in draws[:count]:
+        stepped, frame = generate.step(PARAMS, C, stepped, one)
+        frames.append(frame)
+    assert some.latent.shape == draws.shape and int(used.frame) == count
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(some.latent[i], frame.latent, atol=1e-5)
+        np.testing.assert_allclose(some.eos_logit[i], frame.eos_logit, atol=1e-5)
+        np.testing.assert_array_equal(some.valid[i], frame.valid)
+    assert not np.any(some.valid[count:]) and not np.any(some.latent[count:])
+    alike(history(used), history(stepped))
+
+
 # What is compiled, and into what.
 
 
 def test_each_shape_is_compiled_once():
     """The first utterance compiles one step, the next of the same bucket nothing at all."""
     c = dataclasses.replace(C, default_temperature=0.41)  # another model: all is compiled anew
-    names = ("begin", "prefill_text", "first", "step", "scan_steps", "decode")
+    names = ("begin", "prefill_text", "first", "several", "decode")
     functions = {name: getattr(generate, name) for name in names}
     before = {name: f._cache_size() for name, f in functions.items()}
 
@@ -324,8 +342,7 @@ def test_each_shape_is_compiled_once():
 
     speak(VOICES[1], [JOBS[1], JOBS[3]], Sampling(0.4, eos_threshold=1e9))
     made = {name: f._cache_size() - before[name] for name, f in functions.items()}
-    once = {"begin": 1, "prefill_text": 1, "step": 1, "scan_steps": 1}
-    assert made == {**once, "first": 2, "decode": 2}
+    assert made == {"begin": 1, "prefill_text": 1, "first": 2, "several": 1, "decode": 2}
     with compilations() as found:
         for seed, v in enumerate(VOICES):
             jobs = [job(length, seed, limit=25 + seed, tail=seed) for length in (1, 15, 64, 66)]
@@ -351,6 +368,8 @@ def test_a_step_copies_no_cache(rows):
     state, draws = opened(rows), noise(rows, 16)
     assert not cache_copies(generate.step.lower(PARAMS, C, state, draws[0]).compile(), state)
     assert not cache_copies(generate.scan_steps.lower(PARAMS, C, state, draws).compile(), state)
+    several = generate.several.lower(PARAMS, C, state, draws, np.int32(3))
+    assert not cache_copies(several.compile(), state)
 
 
 def test_a_copied_cache_would_be_seen():

@@ -68,6 +68,27 @@ def test_a_bias_for_several_phases():
     np.testing.assert_allclose(y - plain, np.broadcast_to([0, 1, 2, 0, 1, 2], y.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_phases_stand_in_a_row(backend):
+    (x, past, w, _, add), _ = arguments("plain")
+    y, _ = by(backend, conv, x, past, w, None, add)
+    spread = lambda *a: conv(*a, phases=3)  # noqa: E731
+    folded, _ = by(backend, spread, x, past, w, None, add.reshape(2, -1, 2))
+    np.testing.assert_array_equal(folded, y.reshape(2, 36, 2))
+
+
+def test_what_is_added_to_is_not_lost():
+    """The sum may take its place, but only where nobody needs it any more."""
+    (x, past, w, _, add), _ = arguments("plain")
+    kept = np.array(add)
+    both = jax.jit(lambda *a: (conv(*a[:3], None, a[3])[0], a[3]))
+    set_backend("native")
+    y, same = both(x, past, w, add)
+    np.testing.assert_array_equal(same, kept)
+    np.testing.assert_array_equal(add, kept)
+    assert np.abs(np.asarray(y) - kept).max() > 0.1
+
+
 def test_the_call_is_native():
     args, options = arguments("plain")
     set_backend("native")

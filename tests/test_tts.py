@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -242,7 +243,7 @@ def test_an_error_of_the_worker_reaches_the_listener(tts, voices, monkeypatch):
     def broken(*_):
         raise RuntimeError("the step broke")
 
-    monkeypatch.setattr(generate, "step", broken)
+    monkeypatch.setattr(generate, "several", broken)
     with pytest.raises(RuntimeError, match="the step broke"):
         tts.generate("Hello.", voices[0])
 
@@ -251,22 +252,22 @@ def test_an_error_of_the_worker_reaches_the_listener(tts, voices, monkeypatch):
 def steps(monkeypatch) -> list[int]:
     """A list that gets the batch size of every frame that the language model makes."""
     made: list[int] = []
-    first, step, scan_steps = generate.first, generate.step, generate.scan_steps
+    first, several, scan_steps = generate.first, generate.several, generate.scan_steps
 
     def counted_first(*args):
         made.append(len(args[-1]))
         return first(*args)
 
-    def counted(params, config, state, noise):
-        made.append(len(noise))
-        return step(params, config, state, noise)
+    def counted(params, config, state, noise, count):
+        made.extend(len(rows) for rows in noise[:count])
+        return several(params, config, state, noise, count)
 
     def counted_scan(params, config, state, noise):
         made.extend(len(rows) for rows in noise)
         return scan_steps(params, config, state, noise)
 
     monkeypatch.setattr(generate, "first", counted_first)
-    monkeypatch.setattr(generate, "step", counted)
+    monkeypatch.setattr(generate, "several", counted)
     monkeypatch.setattr(generate, "scan_steps", counted_scan)
     return made
 
@@ -536,3 +537,30 @@ def test_importing_does_nothing():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0 and run.stdout == "", run.stderr
+
+
+HEAPS = """
+import ctypes, sys, threading
+from ptts_jax import startup
+if sys.argv[1] == "one":
+    startup.use_one_heap()
+libc, block = ctypes.CDLL(None), threading.Barrier(4)
+libc.malloc.restype = ctypes.c_void_p
+def work():
+    libc.free(ctypes.c_void_p(libc.malloc(1000)))
+    block.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads], [t.join() for t in threads]
+libc.fdopen.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b"w")))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere there is nothing to set")
+def test_a_command_has_one_heap():
+    heaps = [
+        subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, check=True).stdout
+        for how in ("one", "many")
+    ]
+    assert heaps[0].count(b"<heap nr=") == 1 < heaps[1].count(b"<heap nr=")

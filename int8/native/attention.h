@@ -64,14 +64,14 @@ inline int64_t query_offset(const Attention& a, int64_t b, int64_t h, int64_t r)
   return ((b * a.time + r / a.group()) * a.heads + h * a.group() + r % a.group()) * a.width;
 }
 
-// The slots that a query of row b may see lie within [first, last).
+// The slots that the queries [r0, r1) of row b may see lie within [first, last).
 struct Range {
   int64_t first, last;
 };
 
-inline Range seen(const Attention& a, int64_t b) {
+inline Range seen(const Attention& a, int64_t b, int64_t r0, int64_t r1) {
   int32_t newest = -1, oldest = INT32_MAX;
-  for (int64_t t = 0; t < a.time; ++t) {
+  for (int64_t t = r0 / a.group(); t * a.group() < r1; ++t) {
     const int32_t p = a.query[b * a.time + t];
     if (p < 0) continue;
     newest = p > newest ? p : newest;

@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "conv.h"
+#include "norm.h"
 #include "problem.h"
 
 #define INT8_TARGET __attribute__((target("avx2,fma")))
@@ -66,6 +67,7 @@ using Square = Float256;
 #include "panel.inc"
 #include "float_gemm.inc"
 #include "conv.inc"
+#include "norm.inc"
 
 }  // namespace int8k::avx2
 

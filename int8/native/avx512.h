@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "conv.h"
+#include "norm.h"
 #include "problem.h"
 
 #define INT8_TARGET __attribute__((target("fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
@@ -71,6 +72,7 @@ using Square = Float256;
 #include "panel.inc"
 #include "float_gemm.inc"
 #include "conv.inc"
+#include "norm.inc"
 
 }  // namespace int8k::avx512
 

@@ -158,6 +158,24 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   return ffi::Error::Success();
 }
 
+ffi::Error norm(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> scale, ffi::Buffer<ffi::F32> bias,
+                ffi::ResultBuffer<ffi::F32> y, float eps, int32_t isa) {
+  const auto xs = x.dimensions();
+  const auto count = [](auto& buffer) { return static_cast<int64_t>(buffer.element_count()); };
+  if (xs.size() != 2 || xs[1] < 1 || count(*y) != count(x) || count(scale) != count(bias) ||
+      (count(scale) && count(scale) != xs[1])) {
+    return ffi::Error::InvalidArgument("int8 norm: shapes do not fit together");
+  }
+  if (isa != int8k::kAuto && !int8k::supported(isa)) {
+    return ffi::Error::InvalidArgument("int8 norm: this processor lacks the instruction set");
+  }
+  int8k::Norm n{x.typed_data(), nullptr, nullptr, y->typed_data(), xs[0], xs[1], eps};
+  if (count(scale)) n.scale = scale.typed_data(), n.bias = bias.typed_data();
+  const int8k::Presence presence;
+  int8k::normalise(n, isa);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 #define INT8_EXPORT __attribute__((visibility("default")))
@@ -217,6 +235,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_conv, convolve,
                                   .Attr<int32_t>("stride")
                                   .Attr<int32_t>("dilation")
                                   .Attr<int32_t>("elu")
+                                  .Attr<int32_t>("isa"));
+
+extern "C" INT8_EXPORT XLA_FFI_Error* int8_norm(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(int8_norm, norm,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<float>("eps")
                                   .Attr<int32_t>("isa"));
 
 extern "C" INT8_EXPORT int int8_supported(int isa) { return int8k::supported(isa); }

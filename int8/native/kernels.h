@@ -77,21 +77,28 @@ struct Kernels {
   void (*float_columns)(const FloatProblem&, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
   void (*attend)(const Attention&, Range, int64_t b, int64_t h, int64_t r0, int64_t r1);
   void (*convolve)(const Convolution&, int64_t b, int64_t r0, int64_t r1, int64_t n0, int64_t n1);
+  void (*normalise)(const Norm&);
 };
 
 // Those of a supported instruction set.
 inline Kernels kernels(int isa) {
   switch (isa == kAuto ? best_isa() : isa) {
 #if defined(__x86_64__)
-    case kAvx512Vnni: return {avx512::run, avx512::float_columns, avx512::attend, avx512::convolve};
+    case kAvx512Vnni:
+      return {avx512::run, avx512::float_columns, avx512::attend, avx512::convolve, avx512::normalise};
 #if defined(INT8_HAVE_AVXVNNI)
-    case kAvxVnni: return {avxvnni::run, avx2::float_columns, avx2::attend, avx2::convolve};
+    case kAvxVnni:
+      return {avxvnni::run, avx2::float_columns, avx2::attend, avx2::convolve, avx2::normalise};
 #endif
-    case kAvx2: return {avx2::run, avx2::float_columns, avx2::attend, avx2::convolve};
+    case kAvx2:
+      return {avx2::run, avx2::float_columns, avx2::attend, avx2::convolve, avx2::normalise};
 #elif defined(INT8_HAVE_NEON)
-    case kNeon: return {neon::run, neon::float_columns, neon::attend, neon::convolve};
+    case kNeon:
+      return {neon::run, neon::float_columns, neon::attend, neon::convolve, neon::normalise};
 #endif
-    default: return {portable::run, portable::float_columns, portable::attend, portable::convolve};
+    default:
+      return {portable::run, portable::float_columns, portable::attend, portable::convolve,
+              portable::normalise};
   }
 }
 
@@ -122,7 +129,7 @@ inline void attend(const Attention& a, int isa = kAuto) {
   parallel(large ? a.workers : nullptr, heads * pieces, [&](int64_t i) {
     const int64_t b = i / pieces / a.kv_heads, h = i / pieces % a.kv_heads;
     const int64_t r0 = i % pieces * kPiece, r1 = std::min(r0 + kPiece, a.queries());
-    const Range see = seen(a, b);
+    const Range see = seen(a, b, r0, r1);
     const int64_t end = skip_padding(a, see, b, h, r0, r1);
     if (r0 < end) k.attend(a, see, b, h, r0, end);
   });
@@ -130,7 +137,7 @@ inline void attend(const Attention& a, int isa = kAuto) {
 
 inline void convolve(const Convolution& c, int isa = kAuto) {
   // A piece's inputs stay in the second-level cache, and it multiplies for longer than it copies them.
-  constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kPiece = 32 << 20;
+  constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kPiece = 8 << 20;
   constexpr int64_t kWorth = 1 << 20;  // multiplications that are worth waking helpers
   const Kernels k = kernels(isa);
   const int64_t most = std::max(kInputs / (c.stride * c.cin), kLeastRows);
@@ -145,5 +152,7 @@ inline void convolve(const Convolution& c, int isa = kAuto) {
     if (r0 < r1) k.convolve(c, b, r0, r1, n0, n1);
   });
 }
+
+inline void normalise(const Norm& n, int isa = kAuto) { kernels(isa).normalise(n); }
 
 }  // namespace int8k

@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "conv.h"
+#include "norm.h"
 #include "problem.h"
 
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -82,6 +83,7 @@ using Square = Float;
 #include "panel.inc"
 #include "float_gemm.inc"
 #include "conv.inc"
+#include "norm.inc"
 
 }  // namespace int8k::neon
 

@@ -11,6 +11,7 @@
 
 #include "attention.h"
 #include "conv.h"
+#include "norm.h"
 #include "problem.h"
 
 #define INT8_TARGET
@@ -102,6 +103,7 @@ using Square = Float;
 #include "panel.inc"
 #include "float_gemm.inc"
 #include "conv.inc"
+#include "norm.inc"
 
 }  // namespace int8k::portable
 
