@@ -29,12 +29,14 @@ struct Float {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return V(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
-  static INT8_INLINE Float256::V halves(V a) {
-    const __m512 x = __m512(a);
-    return Float256::V(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)));
-  }
   static INT8_INLINE void sum4(V a, V b, V c, V d, float* out) {
-    Float256::sum4(halves(a), halves(b), halves(c), halves(d), out);
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(__m512(a), __m512(b)),
+                                    _mm512_unpackhi_ps(__m512(a), __m512(b)));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(__m512(c), __m512(d)),
+                                    _mm512_unpackhi_ps(__m512(c), __m512(d)));
+    const __m512 s = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 };
 

@@ -52,15 +52,21 @@ struct FloatProblem {
   const uint16_t* half = nullptr;  // [out, in]
 };
 
-// Activations of a block of rows, quantised with a scale per span: q * scale ~ x. Rows are padded
-// with zeros to whole vectors, plus a cache line so that rows of a power of two do not all land in
-// the same cache sets.
+// Activations of a block of rows, quantised with a scale per span: q * scale ~ x, padded with zeros to
+// whole vectors. The vectors of kGroup rows lie side by side: the first of each, the second of each, and
+// so on; a single row lies alone.
+constexpr int64_t kGroup = 8;
+
 template <class X>
 struct Rows {
-  X* q;             // [rows, stride]
+  X* q;             // [rows / group, width / kStep, group, kStep]
   int32_t* offset;  // [rows, spans, lanes]: what the accumulators of each span start from
   float* scale;     // [rows, spans]
-  int64_t stride, spans;
+  int64_t group, width, spans;
+
+  X* row(int64_t m, int64_t step) const {  // its first vector; the next is group * step further
+    return q + m / group * group * width + m % group * step;
+  }
 };
 
 // Grow-only memory of one thread: calls from several threads never share it.
