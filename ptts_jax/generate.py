@@ -1,8 +1,8 @@
 """Generation as one pure step over an explicit state, and the jitted functions that drive it.
 
-`begin` -> `prefill` (any number of blocks) -> `step` per frame, or `scan_steps` for a block of
-frames; `first` is a last block and the first step in one. Knows parameters, configs and arrays; no
-files, text, threads or clocks.
+`begin` -> `prefill` (any number of blocks) -> `step` per frame, or `scan_steps` or `several` for a
+block of frames; `first` is a last block and the first step in one. Knows parameters, configs and
+arrays; no files, text, threads or clocks.
 """
 
 from functools import partial

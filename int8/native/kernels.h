@@ -136,7 +136,8 @@ inline void attend(const Attention& a, int isa = kAuto) {
 }
 
 inline void convolve(const Convolution& c, int isa = kAuto) {
-  // A piece's inputs stay in the second-level cache, and it multiplies for longer than it copies them.
+  // A piece's inputs stay in the second-level cache; it multiplies for longer than it copies them, but
+  // leaves something for the other cores where there is only a frame to decode.
   constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kPiece = 8 << 20;
   constexpr int64_t kWorth = 1 << 20;  // multiplications that are worth waking helpers
   const Kernels k = kernels(isa);
