@@ -23,7 +23,7 @@ SOURCES = Path(__file__).parent / "native"
 OPTIMISE = ["-O2", "-ftree-vectorize"]  # GCC's -O2 alone holds the vectoriser back
 EXACT = ["-ffp-contract=off"]  # all instruction sets round alike
 FLAGS = ["-std=c++17", *OPTIMISE, *EXACT, "-fPIC", "-shared", "-pthread", "-fvisibility=hidden"]
-TIMEOUT = 120  # seconds; a few are normal
+TIMEOUT = 300  # seconds; some 20 are normal, more on a busy machine
 
 
 class BuildError(ValueError):
