@@ -152,13 +152,14 @@ def latents(
             at = 0
             while at < job.limit and not stop.is_set():
                 count = 1 if at < singles else SEVERAL
-                drawn = draws(config, sampling, [job], range(at, at + SEVERAL))
+                drawn = draws(config, sampling, [job], range(at, at + count))
                 if at == 0:
                     state, out = generate.first(
                         params, config, state, *_block([job], *last), drawn[0]
                     )
                 else:
-                    state, out = generate.several(params, config, state, drawn, np.int32(count))
+                    room = np.resize(drawn, (SEVERAL, *drawn.shape[1:]))  # the rest is not read
+                    state, out = generate.several(params, config, state, room, np.int32(count))
                 at += count
                 meant = int(np.sum(out.valid))
                 for latent in np.asarray(out.latent).reshape(-1, drawn.shape[-1])[:meant]:
