@@ -106,6 +106,31 @@ def quantize(w: Array, bits: int = 8, group_size: int | None = None) -> QTensor:
     return QTensor(nibbles[..., 0::2] | (nibbles[..., 1::2] << 4), scale, bits, group_size)
 
 
+def exact(w: np.ndarray) -> QTensor | None:
+    """The 8-bit QTensor that stands for w [out, in] to the last bit, if there is one.
+
+    The largest integer of a row need not be 127, as it is in what `quantize` makes.
+    """
+    w = np.asarray(w, np.float32)
+    largest = np.abs(w).max(axis=-1)
+    if not np.isfinite(largest).all():
+        return None
+    scale, todo = np.full(len(w), MIN_SCALE), np.flatnonzero(largest > 0)
+    for integer in range(127, 0, -1):
+        near = largest[todo] / np.float32(integer)
+        sample = w[todo, :32] / near[:, None]
+        likely = np.flatnonzero((np.abs(sample - np.rint(sample)) < 1e-3).all(axis=-1))
+        found = np.zeros(len(todo), bool)
+        for step in (near, np.nextafter(near, 0), np.nextafter(near, np.float32(np.inf))):
+            s, rows = step[likely, None], w[todo[likely]]
+            same = likely[(np.rint(rows / s) * s == rows).all(axis=-1)]
+            scale[todo[same]], found[same] = step[same], True
+        todo = todo[~found]
+    return (
+        None if todo.size else QTensor(np.rint(w / scale[:, None]).astype(np.int8), scale, 8, None)
+    )
+
+
 def halves(qvalue: Array) -> tuple[Array, Array]:
     """The even and the odd columns of packed 4-bit values, as int8."""
     low, high = (qvalue & 15).astype(np.int8), (qvalue >> 4).astype(np.int8)
@@ -121,3 +146,12 @@ def dequantize(w: QTensor) -> Array:
         return q * w.scale[..., None]
     grouped = q.reshape(*w.shape[:-1], -1, w.group_size) * w.scale[..., None]
     return grouped.reshape(w.shape)
+
+
+def dequantized(tree: Any) -> Any:
+    """The tree with floats in the place of its QTensors."""
+    return jax.tree.map(
+        lambda leaf: dequantize(leaf) if isinstance(leaf, QTensor) else leaf,
+        tree,
+        is_leaf=lambda leaf: isinstance(leaf, QTensor),
+    )

@@ -11,13 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptts_jax.startup import use_compilation_cache
+    from ptts_jax.engine.service import Engine
+    from ptts_jax.engine.startup import use_compilation_cache
+    from ptts_jax.engine.voices import Voice
     from ptts_jax.tts import TTS, load
-    from ptts_jax.voices import Voice
 
-__all__ = ["TTS", "Voice", "load", "use_compilation_cache"]
+__version__ = "0.1.0"
+__all__ = ["TTS", "Engine", "Voice", "load", "use_compilation_cache"]
 
-_HOMES = {"TTS": "tts", "Voice": "voices", "load": "tts", "use_compilation_cache": "startup"}
+_HOMES = {
+    "TTS": "tts",
+    "Engine": "engine.service",
+    "Voice": "engine.voices",
+    "load": "tts",
+    "use_compilation_cache": "engine.startup",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """python -m ptts_jax.speak: text in, speech out.
 
-Flags, files and messages; the speech itself is made by the facade.
+Flags, files and messages; `tts` makes the speech.
 """
 
 import signal
@@ -11,27 +11,32 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import contextlib
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
 
 import ptts_jax
-from ptts_jax import audio, bundled, quantization, released, settings, startup
-from ptts_jax import text as texts
-from ptts_jax.hub import HubError
-from ptts_jax.schema import near
+from ptts_jax import audio, bundled, command, speech_flags
+from ptts_jax.audio import playing
+from ptts_jax.engine import startup, subtitles
+from ptts_jax.messages import on_terminal, say
+from ptts_jax.model import released
+from ptts_jax.store.hub import HubError
+from ptts_jax.text import reading
 
 if TYPE_CHECKING:
+    from ptts_jax.engine.checks import Checked
+    from ptts_jax.engine.request import Options
+    from ptts_jax.engine.timing import Word
+    from ptts_jax.engine.voices import Voice
     from ptts_jax.tts import TTS
-    from ptts_jax.voices import Voice
 
-DEFAULT_MODEL = released.names()[0]
 USAGE = """Speak a text: python -m ptts_jax.speak [FLAGS] [TEXT]
 
 TEXT `-`, or none on a pipe, reads standard input; none at all speaks a greeting.
@@ -39,143 +44,114 @@ A text that begins with a dash goes behind `--`.
 """
 
 
-class _Groups(flags.ArgumentParser):
-    """A switch that may take a value: --int8, --noint8, or --int8=attention,ffn."""
-
-    def parse(self, argument: str) -> bool | str:
-        choice = {"true": True, "false": False}.get(argument, argument)
-        quantization.parse(choice)  # refuses what is no group
-        return choice
-
-
-def _flags() -> flags.FlagValues:
-    """The flags, with their defaults; new ones each time, since parsing changes them."""
-    values = flags.FlagValues()
-
-    def text(name: str, default: str | None, help: str) -> None:
-        flags.DEFINE_string(name, default, help, flag_values=values)
-
-    def number(name: str, help: str, **bounds: float) -> None:
-        flags.DEFINE_float(name, None, help, flag_values=values, **bounds)
-
-    def whole(name: str, default: int | None, help: str, **bounds: int) -> None:
-        flags.DEFINE_integer(name, default, help, flag_values=values, **bounds)
-
-    def switch(name: str, help: str) -> None:
-        flags.DEFINE_bool(name, False, help, flag_values=values)
-
-    text("model", DEFAULT_MODEL, "a released model, bundled, a YAML path, or a converted file")
-    text("voice", None, "a name, an audio file to clone, a voice-state file, or a URL")
-    text("output", "out.wav", "the audio file (WAV, FLAC, OGG by suffix), or - for stdout")
-    text("text_file", None, "read the text from this file")
-    number("temperature", "variance of the noise; the model's own if not given")
-    whole("steps", None, "sampling steps per frame")
-    whole("seed", None, "makes the speech repeatable")
-    number("noise_clamp", "cut the noise at this value")
-    number("eos_threshold", "higher: ends later; the model's own if not given")
-    whole("frames_after_eos", None, "frames (80 ms) to go on after the end")
-    whole("max_tokens", None, "tokens per chunk of a long text; the model's own if not given")
-    groups = "quantise attention and ffn; --int8=attention,ffn,flow,codec names others, or all"
-    switch_or_value = flags.Flag(_Groups(), None, "int8", None, groups, boolean=True)
-    flags.DEFINE_flag(switch_or_value, values)
-    whole("bits", 8, "of a quantised weight: 8 or 4")
-    whole("group_size", None, "input channels that share a scale: 32, 64 or 128; all if not given")
-    text("export_voice", None, "write the voice as a .safetensors file, ready to use")
-    switch("list_models", "list the models that have a name")
-    switch("list_voices", "list the ready voices of --model")
-    switch("quiet", "say nothing but errors")
-    return values
+def _define(values: flags.FlagValues) -> None:
+    add = command.definers(values)
+    speech_flags.define_voice(values)
+    kinds = ", ".join(audio.FORMATS)
+    about = f"the audio file ({kinds}), or - for standard output; also -o"
+    add.text("output", "out.wav", about, short_name="o")
+    about = "play it aloud while it is made; a file comes only where --output names one"
+    add.switch("play", False, about)
+    add.text("text_file", None, "read the text from this file")
+    about = "loudness in LUFS, as -16; exact in files, nearly so where it is heard while it is made"
+    speech_flags.define_manner(values, about)
+    add.text("timestamps", None, "write when each word is spoken: a .srt, .vtt or .json file")
+    about = "say a sentence again, up to 3 times, if words of it were skipped or repeated"
+    add.switch("check", None, f"{about} (default: in files, of models whose heads are known)")
+    add.switch("print_text", False, "print what would be said, and say nothing")
+    speech_flags.define_int8(values)
+    add.text("export_voice", None, "write the voice as a .safetensors file, ready to use")
+    add.switch("list_models", False, "list the models that have a name")
+    add.switch("list_voices", False, "list the ready voices of --model")
+    about = "let the bundled voice speak where the default model cannot be had"
+    add.switch("fallback", True, about)
+    add.switch("quiet", False, "say nothing but errors and warnings")
 
 
 def main(argv: list[str]) -> int:
-    options = _flags()
     try:
-        if {"--help", "-h"} & set(argv[1 : argv.index("--") if "--" in argv else None]):
-            return _list([USAGE, *_help(options)])
-        return _run(options, _parse(options, argv))
-    except flags.Error as error:
-        return _fail(f"{error} (see --help)")
-    except (ValueError, OSError) as error:
-        return _fail(str(error))
+        return command.main(USAGE, _define, _run, argv, words=None)
     except audio.OutputClosed:
         return 0
-    except KeyboardInterrupt as stopped:
-        _say(options, " ".join(["interrupted", *map(str, stopped.args)]))
-        return 130
-
-
-def _parse(options: flags.FlagValues, argv: list[str]) -> list[str]:
-    """The words of the text. What looks like a flag and is none is a mistake, not text."""
-    words = options(argv, known_only=True)[1:]
-    end = words.index("--") if "--" in words else len(words)
-    for word in words[:end]:
-        if flag := re.match(r"--?([A-Za-z]\w*)(=|$)", word):
-            hint = near(flag[1], options) or "; a text that begins with a dash goes behind --"
-            raise flags.Error(f"unknown flag --{flag[1]}{hint}")
-    return words[:end] + words[end + 1 :]
-
-
-def _help(options: flags.FlagValues) -> Iterator[str]:
-    width = max(map(len, options))
-    for name in options:
-        default = options[name].default
-        shown = "" if default in (None, False) else f" (default: {default})"
-        yield f"  --{name:{width}}  {options[name].help}{shown}"
-
-
-def _list(lines: list[str]) -> int:
-    try:
-        print("\n".join(lines), flush=True)
-    except BrokenPipeError:  # `| head`; Python would complain once more when it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def _fail(message: str) -> int:
-    print(f"error: {'; '.join(message.splitlines())}", file=sys.stderr)
-    return 1
 
 
 def _say(options: flags.FlagValues, message: str) -> None:
-    if not (options.is_parsed() and options.quiet):
-        print(message, file=sys.stderr)
+    if not options.quiet:
+        say(message)
 
 
 def _run(options: flags.FlagValues, words: list[str]) -> int:
     if options.list_models:
-        return _list([*released.names(), bundled.NAME])
+        return command.print_lines([*released.names(), bundled.NAME])
     if options.list_voices:
-        return _list(bundled.voices() if options.model == bundled.NAME else released.VOICES)
-    logging.getLogger("ptts_jax").setLevel(logging.ERROR if options.quiet else logging.NOTSET)
+        known = bundled.voices() if options.model == bundled.NAME else released.VOICES
+        return command.print_lines(known)
+    for package in ("ptts_jax", "int8"):
+        logging.getLogger(package).setLevel(logging.ERROR if options.quiet else logging.NOTSET)
+    # The quiet too are told which characters are not spoken.
+    logging.getLogger(reading.__name__).setLevel(logging.WARNING)
     text = _text(options, words)
-    chosen = {name: options[name].value for name in settings.NAMES}
-    settings.check(**chosen)  # what can be known to be wrong is said before the work
+    # What can be known to be wrong is said before the work.
+    chosen, manner = speech_flags.options(options), speech_flags.manner(options)
     if text is not None:
-        texts.check_speakable(text)
-    _check_targets(options, speaks=text is not None)
+        manner.segments(text)
+    _check_targets(options, speaks=text is not None and not options.print_text)
     startup.use_one_heap()
     ptts_jax.use_compilation_cache()
-    tts, voice = _load(options)
-    if options.export_voice is not None:
-        voice.save(options.export_voice)
-        _say(options, f"voice -> {options.export_voice}")
-    if text is not None:
-        blocks = tts.stream(text, voice, seed=options.seed, **chosen)
-        _speak(options, blocks, tts.sample_rate)
+    notice = "compiling, once for this machine and this kind of model ..."
+    with startup.CompileWatch(lambda: _say(options, notice)) as watch:
+        tts, voice = _load(options)
+        if options.export_voice is not None:
+            voice.save(options.export_voice)
+            _say(options, f"voice -> {options.export_voice}")
+        if text is not None and options.print_text:
+            said = reading.read(text, manner, tts.name, tts.tokenizer)
+            return command.print_lines([reading.shown(said)])
+        if text is not None:
+            _say_what_has_no_effect(options, tts, chosen)
+            streams = options.play or options.output == "-"
+            loudness = None if streams else manner.loudness  # files are levelled as a whole
+            manner = manner if streams else replace(manner, loudness=None)
+            timed, checked = options.timestamps is not None, _checked(options, tts, chosen, streams)
+            how = {"words": timed, "checks": [] if checked else None, **vars(manner)}
+            blocks = tts.stream(text, voice, **asdict(chosen), **how)
+            _speak(options, blocks, tts.sample_rate, watch, loudness, how["checks"])
     return 0
+
+
+def _say_what_has_no_effect(options: flags.FlagValues, tts: "TTS", chosen: "Options") -> None:
+    ignored = tts.without_effect(chosen)
+    if ignored == ["best_of"] and chosen.temperature == 0:
+        _say(options, "--best_of: without effect at temperature 0")
+    elif ignored:
+        named = " and ".join(f"--{name}" for name in ignored)
+        _say(options, f"{named}: without effect on this model")
+
+
+def _checked(options: flags.FlagValues, tts: "TTS", chosen: "Options", streams: bool) -> bool:
+    """Whether what is said shall be checked. Who listens is not kept waiting unasked."""
+    from ptts_jax.engine import effects
+
+    of = tts.params, tts.config, chosen
+    if options.check and not effects.varies(*of):
+        one_way = "this model says a text in one way only; what is wrong is told, not mended"
+        _say(options, f"--check: {one_way}")
+    return not streams and effects.mends(tts.name, *of) if options.check is None else options.check
 
 
 def _load(options: flags.FlagValues) -> tuple["TTS", "Voice"]:
     """The model and its voice; the bundled ones where the default model cannot be had."""
-    how = {name: options[name].value for name in ("int8", "bits", "group_size", "quiet")}
+    how = {**speech_flags.int8(options), "quiet": options.quiet}
     try:
         tts = ptts_jax.load(options.model, **how)
         name = options.voice
     except HubError as error:
-        replaceable = options.model == DEFAULT_MODEL and options.export_voice is None
-        if error.reason != "unreachable" or not replaceable or not bundled.available():
+        replaceable = options.model == speech_flags.DEFAULT_MODEL and options.export_voice is None
+        replaceable = replaceable and options.fallback and bundled.available()
+        if error.reason != "unreachable" or not replaceable:
             raise
-        _say(options, f"{error}; the bundled voice speaks instead")
+        # Said to the quiet too: another voice is not what they asked for.
+        say(f"warning: {error}; the bundled voice speaks instead (--nofallback refuses that)")
         tts = ptts_jax.load(bundled.NAME, **how)
         name = None if options.voice in released.VOICES else options.voice
     return tts, tts.voice(name)
@@ -217,72 +193,119 @@ def _check_targets(options: flags.FlagValues, speaks: bool) -> None:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise ValueError(f"--export_voice {path}: name a file in a folder that exists")
         targets.append(path)
-    if speaks:
+    if speaks and options.play:
+        playing.find()
+    if speaks and _writes(options):
         audio.check_output(options.output)
         targets += [] if options.output == "-" else [Path(options.output)]
-    for source in (options.voice, options.text_file, options.model):
+    if speaks and options.timestamps is not None:
+        subtitles.check(options.timestamps)
+        targets.append(Path(options.timestamps))
+    for source in (options.voice, options.text_file, options.lexicon, options.model):
         if source and os.path.exists(source):
             for target in targets:
                 if target.exists() and target.samefile(source):
                     raise ValueError(f"{target}: would overwrite what is read; name another file")
 
 
-def _speak(options: flags.FlagValues, blocks: Iterator[np.ndarray], rate: int) -> None:
-    start = time.monotonic()
-    first = 0.0
-    out = audio.open_writer(options.output, rate)
+def _writes(options: flags.FlagValues) -> bool:
+    """Whether there is to be a file: what is played needs none."""
+    return not options.play or bool(options["output"].present)
+
+
+def _speak(
+    options: flags.FlagValues,
+    blocks: Iterator[Any],
+    rate: int,
+    watch: startup.CompileWatch,
+    loudness: float | None,
+    checks: list["Checked"] | None,
+) -> None:
+    start, compiled = time.monotonic(), watch.seconds
+    first, outs, words = 0.0, [], []
+    waves = blocks if options.timestamps is None else _apart(blocks, words)
     try:
-        with out, contextlib.closing(blocks):
-            for block in _shown(options, blocks, rate):
+        with contextlib.ExitStack() as stack:
+            if _writes(options):
+                outs.append(stack.enter_context(audio.open_writer(options.output, rate)))
+            stack.enter_context(contextlib.closing(blocks))
+            if options.play:  # the last one in is the first to end
+                outs.append(stack.enter_context(playing.Player(rate)))
+            shown = _shown(options, waves, rate)
+            for block in shown if loudness is None else _levelled(shown, rate, loudness):
                 first = first or time.monotonic() - start
-                out.write(block)
-    except KeyboardInterrupt:
-        kept = [f"after {_spoken(out):.2f} s of audio -> {out.name}"] if out.samples else []
-        raise KeyboardInterrupt(*kept) from None
-    took = time.monotonic() - start
-    _say(
-        options,
-        f"{_spoken(out):.2f} s of audio in {took:.2f} s: {_spoken(out) / took:.1f}x real time, "
-        f"first audio after {1000 * first:.0f} ms -> {out.name}",
-    )
+                for out in outs:
+                    out.write(block)
+    except KeyboardInterrupt as stopped:
+        if outs and outs[0].samples:
+            _write_words(options, words, checks)
+            stopped.args = (f"after {_spoken(outs[0]):.2f} s of audio -> {outs[0].name}",)
+        raise
+    _write_words(options, words, checks)
+    took, spoken = time.monotonic() - start, _spoken(outs[0])
+    if watch.seconds > compiled:  # a figure of this would be of no other run
+        how = f"{took:.2f} s, compiling included, which the next run need not do"
+    elif options.play:
+        how = f"{took:.2f} s, first audio after {1000 * first:.0f} ms"
+    else:
+        how = (
+            f"{took:.2f} s: {spoken / took:.1f}x real time, first audio after {1000 * first:.0f} ms"
+        )
+    _say(options, f"{spoken:.2f} s of audio in {how} -> {', '.join(out.name for out in outs)}")
 
 
-def _spoken(out: audio.AudioWriter) -> float:
-    """Seconds, without the closing silence."""
-    return out.samples / out.rate - audio.TAIL
+def _apart(blocks: Iterator[Any], words: list["Word"]) -> Iterator[np.ndarray]:
+    """The waves of blocks that come with words, which are kept."""
+    for wave, some in blocks:
+        words += some
+        yield wave
+
+
+def _write_words(
+    options: flags.FlagValues, words: list["Word"], checks: list["Checked"] | None
+) -> None:
+    if options.timestamps is not None:
+        subtitles.write(options.timestamps, words, checks)
+    for check in checks or ():
+        for fault in check.faults:
+            tries = f"{check.tries} tr{'y' if check.tries == 1 else 'ies'}"
+            say(f"warning: {fault.kind} after {tries}: {fault.text!r}")
+    if again := [check for check in checks or () if check.tries > 1]:
+        _say(options, f"check: {len(again)} of {len(checks)} chunks were said again")
+
+
+def _spoken(out: Any) -> float:
+    """Seconds, without the closing silence of a file."""
+    return out.samples / out.rate - audio.TAIL * isinstance(out, audio.AudioWriter)
+
+
+def _levelled(blocks: Iterator[np.ndarray], rate: int, loudness: float) -> Iterator[np.ndarray]:
+    """All of it at once, at exactly that loudness; after an interrupt what there is of it."""
+    parts, interrupt = [np.zeros(0, np.float32)], None
+    try:
+        parts.extend(blocks)
+    except KeyboardInterrupt as error:
+        interrupt = error
+    yield audio.levelled(np.concatenate(parts), rate, loudness)
+    if interrupt is not None:
+        raise interrupt
 
 
 def _shown(
     options: flags.FlagValues, blocks: Iterator[np.ndarray], rate: int
 ) -> Iterator[np.ndarray]:
     """Counts the seconds on a terminal."""
-    live, total = sys.stderr.isatty() and not options.quiet, 0
+    live, total = on_terminal() and not options.quiet, 0
     try:
         for block in blocks:
             total += block.size
             if live:
-                print(f"\r{total / rate:6.1f} s spoken", end="", file=sys.stderr, flush=True)
+                say(f"\r{total / rate:6.1f} s spoken", end="")
             yield block
     finally:
         if live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _listen_for_signals() -> None:
-    """Ctrl-C and `kill` leave a valid file; pressed twice in a hurry is pressed once."""
-    last = -1.0
-
-    def interrupt(*_: object) -> None:
-        nonlocal last
-        before, last = last, time.monotonic()
-        if before < 0 or last - before > 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # not where it is ignored
-        signal.signal(signal.SIGINT, interrupt)
+            say("\r\033[K", end="")
 
 
 if __name__ == "__main__":
-    _listen_for_signals()
-    sys.exit(main(sys.argv))
+    command.start(main)

@@ -16,11 +16,12 @@ import optax
 from jax import Array
 
 import ptts_jax
-from ptts_jax import codec, startup
 from ptts_jax.bench import machine
-from ptts_jax.config import Config
-from ptts_jax.int8_report import codec as report_codec
-from ptts_jax.int8_report import codec_tables
+from ptts_jax.bench.int8 import decoder as experiment
+from ptts_jax.bench.int8 import tables
+from ptts_jax.engine import startup
+from ptts_jax.model import codec
+from ptts_jax.model.config import Config
 
 Params = dict[str, Any]
 
@@ -93,6 +94,7 @@ def main(model: str, steps: str = "1500") -> None:
     params = fit(tts.params, tts.config, int(steps), place)
     told, latents = ([example(dice, place, 40)[0] for _ in range(8)] for _ in range(2))
     run = {
+        "kind": "codec",
         "model": f"{model} (fitted to fall silent)",
         "command": f"python -m tests.fit_pauses {model} {steps}",
         "machine": machine.machine(),
@@ -100,10 +102,10 @@ def main(model: str, steps: str = "1500") -> None:
         "sampling": {},
         "texts": latents,
         "megabytes": sum(x.nbytes for x in jax.tree.leaves(params)) / 1e6,
-        "qualities": list(report_codec.qualities(params, tts.config, told, latents)),
+        "qualities": list(experiment.qualities(params, tts.config, told, latents)),
         "speeds": [],
     }
-    print(codec_tables.document(run))
+    print(tables.document(run))
 
 
 if __name__ == "__main__":

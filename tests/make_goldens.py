@@ -13,9 +13,9 @@ from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import increment_steps, init_states
 
 from convert import to_reference
-from ptts_jax import config
-from tests import architectures, golden_weights, oracle, tokens
-from tests.prompts import prompt_audio
+from ptts_jax.model import config
+from tests.support import architectures, golden_weights, oracle, tokens
+from tests.support.prompts import prompt_audio
 
 FOLDER = Path(__file__).parent / "goldens"
 TOKENS = [5, 17, 99, 23, 451, 8, 77, 300, 12, 61, 5]

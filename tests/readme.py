@@ -1,5 +1,5 @@
 """python -m tests.readme CLONE PYTHON: runs every command of CLONE's README and every cell of its
-notebooks, as a stranger would.
+notebooks, as a stranger would, in a terminal that nobody has prepared.
 
 The hub is a fake one on this machine, serving the released models with random weights. PYTHON is
 what the README's `python3` shall be.
@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ptts_jax import config, hfhub, released, voices
-from tests import fakeflite, tiny_files, tokens
-from tests.fakehub import FakeHub
+from ptts_jax.engine import voices
+from ptts_jax.model import config, released
+from ptts_jax.store import hfhub
+from tests.support import fakeflite, tiny_files, tokens
+from tests.support.fakehub import FakeHub
 
 MODELS = ("english", "english_2m_2026-10")
 # What makes hours of training seconds.
@@ -28,6 +30,7 @@ SMALL = {
     "ptts_jax.train.data": "--sentences=16",
     "ptts_jax.train.codec": "--steps=2 --batch=2 --frames=4",
     "ptts_jax.train.lm": "--steps=2 --batch=4 --width=32 --layers=2",
+    "ptts_jax.serve": "--model=bundled --slots=1",
 }
 
 
@@ -62,7 +65,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def shortened(command: str) -> str:
-    return " ".join([command, *(more for name, more in SMALL.items() if f" {name} " in command)])
+    command, background = command.removesuffix(" &"), " &" * command.endswith(" &")
+    more = (flags for name, flags in SMALL.items() if f" {name} " in command)
+    return " ".join([command, *more]) + background
 
 
 def script(notebook: Path) -> str:
@@ -98,26 +103,30 @@ def main(clone: Path, python: Path) -> None:
         tools.mkdir()
         (tools / "python3").symlink_to(python.resolve())
         fakeflite.write(tools, seconds=6.0)  # long enough for any sentence
-        path = os.pathsep.join([str(clone / ".venv/bin"), str(tools), os.environ["PATH"]])
+        path = os.pathsep.join([str(tools), os.environ["PATH"]])
         plain = os.environ | {"PATH": path}
         with_hub = plain | hub.environment(Path(scratch))
+        python_in = f"{clone}/.venv/bin/python"
 
-        def run(command: str, environment: dict[str, str] = with_hub) -> None:
-            print(f"$ {command.strip()}", flush=True)
-            subprocess.run(["bash", "-ec", command], cwd=clone, env=environment, check=True)
+        def run(script: str, environment: dict[str, str] = with_hub) -> None:
+            """In a shell of its own, as a new terminal is one; it prints what it runs."""
+            subprocess.run(["bash", "-evc", script], cwd=clone, env=environment, check=True)
 
-        run(setup)
+        # One terminal from the first command to the last, in which somebody has recorded me.wav.
+        lines = [line for block in more for line in block.splitlines()]
+        run("\n".join([setup, "cp hello.wav me.wav", *map(shortened, lines)]))
         spoken, rate = soundfile.read(clone / "hello.wav")
         assert rate == 24000 and len(spoken) > rate / 2, "nothing was spoken"
-        shutil.copy(clone / "hello.wav", clone / "me.wav")
-        for command in [line for block in more for line in block.splitlines()]:
-            run(shortened(command))
         for code in blocks(text, "python"):
-            run(f"python - <<'END'\n{code}\nEND")
+            run(f"{python_in} - <<'END'\n{code}\nEND")
         write_display(Path(scratch) / "display")
         for notebook in sorted((clone / "colab").glob("*.ipynb")):
-            code, shown = script(notebook), with_hub | {"PYTHONPATH": f"{scratch}/display"}
-            run(f"cd colab && python - <<'END'\n{code}END", shown)
+            # A notebook's shell finds the programs of the environment that its kernel runs in.
+            shown = with_hub | {
+                "PYTHONPATH": f"{scratch}/display",
+                "PATH": os.pathsep.join([str(Path(python_in).parent), path]),
+            }
+            run(f"cd colab && python - <<'END'\n{script(notebook)}END", shown)
         shutil.rmtree(clone / ".venv")  # the other command starts from nothing too
         run(tests, plain)  # they have hubs of their own
 

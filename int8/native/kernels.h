@@ -1,21 +1,21 @@
 // Chooses the instruction set at run time. The only header a caller needs; knows nothing of XLA.
 #pragma once
 
-#include "portable.h"
+#include "isa/portable.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-#include "avx2.h"
-#include "avx512.h"
+#include "isa/avx2.h"
+#include "isa/avx512.h"
 #if (defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11)
 #define INT8_HAVE_AVXVNNI
-#include "avxvnni.h"
+#include "isa/avxvnni.h"
 #endif
 #elif defined(__aarch64__)
 #if defined(__ARM_FEATURE_DOTPROD) || !defined(__clang__) || __clang_major__ >= 16
 #define INT8_HAVE_NEON  // older clang knows the instruction only where all code may use it
-#include "neon.h"
+#include "isa/neon.h"
 #endif
 #if defined(__linux__)
 #include <sys/auxv.h>
@@ -26,7 +26,7 @@
 
 namespace int8k {
 
-// The numbers are part of the interface to Python (native_dot.py).
+// The numbers are part of the interface to Python (library.py).
 enum Isa : int { kAuto = 0, kPortable = 1, kAvx2 = 2, kAvxVnni = 3, kAvx512Vnni = 4, kNeon = 5 };
 constexpr int kIsaCount = 6;
 
@@ -78,28 +78,27 @@ struct Kernels {
   void (*attend)(const Attention&, Range, int64_t b, int64_t h, int64_t r0, int64_t r1);
   void (*convolve)(const Convolution&, int64_t b, int64_t r0, int64_t r1, int64_t n0, int64_t n1);
   void (*normalise)(const Norm&);
+  void (*speak)(const Vocoder&, int64_t b);
 };
 
 // Those of a supported instruction set.
 inline Kernels kernels(int isa) {
+// The product from one namespace, all the rest from another.
+#define INT8_KERNELS(product, rest) \
+  { product::run, rest::float_columns, rest::attend, rest::convolve, rest::normalise, rest::speak }
   switch (isa == kAuto ? best_isa() : isa) {
 #if defined(__x86_64__)
-    case kAvx512Vnni:
-      return {avx512::run, avx512::float_columns, avx512::attend, avx512::convolve, avx512::normalise};
+    case kAvx512Vnni: return INT8_KERNELS(avx512, avx512);
+    case kAvx2: return INT8_KERNELS(avx2, avx2);
 #if defined(INT8_HAVE_AVXVNNI)
-    case kAvxVnni:
-      return {avxvnni::run, avx2::float_columns, avx2::attend, avx2::convolve, avx2::normalise};
+    case kAvxVnni: return INT8_KERNELS(avxvnni, avx2);
 #endif
-    case kAvx2:
-      return {avx2::run, avx2::float_columns, avx2::attend, avx2::convolve, avx2::normalise};
 #elif defined(INT8_HAVE_NEON)
-    case kNeon:
-      return {neon::run, neon::float_columns, neon::attend, neon::convolve, neon::normalise};
+    case kNeon: return INT8_KERNELS(neon, neon);
 #endif
-    default:
-      return {portable::run, portable::float_columns, portable::attend, portable::convolve,
-              portable::normalise};
+    default: return INT8_KERNELS(portable, portable);
   }
+#undef INT8_KERNELS
 }
 
 // Problems must be valid() and the instruction set supported().
@@ -123,7 +122,9 @@ inline void attend(const Attention& a, int isa = kAuto) {
   constexpr int64_t kRead = 1 << 18, kWorth = 1 << 20;  // keys, multiplications: worth waking helpers
   const Kernels k = kernels(isa);
   const int64_t pieces = (a.queries() + kPiece - 1) / kPiece, heads = a.batch * a.kv_heads;
-  const int64_t keys = heads * a.filled() * a.width;
+  int64_t filled = 0;
+  for (int64_t b = 0; b < a.batch; ++b) filled += a.end(b);
+  const int64_t keys = filled * a.kv_heads * a.width;
   const bool large = keys >= kRead || keys * a.queries() >= kWorth;
   write_new(a);
   parallel(large ? a.workers : nullptr, heads * pieces, [&](int64_t i) {
@@ -155,5 +156,10 @@ inline void convolve(const Convolution& c, int isa = kAuto) {
 }
 
 inline void normalise(const Norm& n, int isa = kAuto) { kernels(isa).normalise(n); }
+
+inline void speak(const Vocoder& v, int isa = kAuto) {
+  const Kernels k = kernels(isa);
+  parallel(v.workers, v.batch, [&](int64_t b) { k.speak(v, b); });
+}
 
 }  // namespace int8k

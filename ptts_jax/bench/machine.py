@@ -1,11 +1,14 @@
 """What a measurement was made on and with: processor, cores, versions."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from ptts_jax.messages import say
 
 # Instruction sets that decide how fast matrix products are, of x86 and of ARM.
 _FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni")
@@ -71,3 +74,11 @@ def cores(count: int | None) -> list[int]:
     if count is not None and count > len(usable):
         raise ValueError(f"--threads {count}: there are {len(usable)} cores to use")
     return usable[:count]
+
+
+def has_peer() -> bool:
+    """Whether the reference is installed; a line says what is missing."""
+    missing = [name for name in ("torch", "pocket_tts") if importlib.util.find_spec(name) is None]
+    if missing:
+        say(f"{' and '.join(missing)} not installed: measuring ptts_jax alone")
+    return not missing

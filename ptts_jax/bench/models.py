@@ -7,19 +7,22 @@ nothing and knows nothing of measuring.
 
 import dataclasses
 import hashlib
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert import files, flatten, to_reference, unflatten
-from ptts_jax import config, hub, released, voices, weights
-from ptts_jax.bench import tokens
-from ptts_jax.config import Config
-from ptts_jax.files import atomic_write, cache_dir
-from ptts_jax.halves import BFLOAT16
+from convert import flatten, to_reference, unflatten
+from ptts_jax.bench import results, tokens
+from ptts_jax.engine import voices
+from ptts_jax.messages import say
+from ptts_jax.model import config, released
+from ptts_jax.model.config import Config
+from ptts_jax.store import hub, safetensors, weights
+from ptts_jax.store.bfloat16 import BFLOAT16
+from ptts_jax.store.paths import atomic_write, cache_dir
 
 RECIPE = "2"  # of everything random here; another recipe is another folder
 VOICE_SLOTS = 126  # ten seconds of a prompt and what stands before it
@@ -31,7 +34,7 @@ SHORT_NAMES = {
     "24l": "english_2026-09_24l",
 }
 
-_LONG = (
+LONG = (
     "The first train of the morning left the city while the streets were still dark and quiet, "
     "and nobody on the platform said a word until the doors had closed.",
     "Along the river the lamps went out one after another, as if someone were walking slowly "
@@ -56,9 +59,9 @@ _SENTENCE = (
 PROMPTS = {
     "short": "Hello there, it is good to hear you.",
     "100-character": _SENTENCE,
-    "long": " ".join(_LONG),
+    "long": " ".join(LONG),
 }
-QUICK_PROMPTS = PROMPTS | {"long": " ".join(_LONG[:2])}
+QUICK_PROMPTS = PROMPTS | {"long": " ".join(LONG[:2])}
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,28 @@ class Subject:
     weights: Path
     random: bool
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a result says of it."""
+        return {"model": self.name, "random_weights": self.random}
+
 
 def full_name(name: str) -> str:
     """The released model behind a short name; any other name is its own."""
     return SHORT_NAMES.get(name, name)
 
 
-def check(name: str) -> None:
+def check(flag: str, name: str) -> None:
     """Refuse what `prepare` could not make, before any work."""
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
-            raise ValueError(f"--models: {name} is not a file")
+            raise ValueError(f"--{flag}: {name} is not a file")
     else:
         try:
             released.check_model(full_name(name))
         except ValueError as error:
             known = ", ".join(("english", *SHORT_NAMES))
-            raise ValueError(f"--models: {error} (or {known}, or a .yaml file)") from None
+            raise ValueError(f"--{flag}: {error} (or {known}, or a .yaml file)") from None
 
 
 def prepare(name: str) -> Subject:
@@ -116,6 +124,16 @@ def prepare(name: str) -> Subject:
     with atomic_write(folder / "model.yaml") as beside:
         beside.write_text(config.to_yaml(local), encoding="utf-8")
     return Subject(name, folder / "model.yaml", voice, found, random)
+
+
+def begun(
+    kind: str, options: Any, arguments: Sequence[str]
+) -> tuple[Path, Subject, dict[str, Any]]:
+    """The folder of a measurement's results, its model, and what they say of both."""
+    check("model", options.model)
+    out = results.folder("output", options.output)
+    subject = prepare(options.model)
+    return out, subject, results.about(f"ptts_jax.bench {kind}", arguments) | subject.about
 
 
 def _at_hand(sources: list[str | None]) -> Path | None:
@@ -155,12 +173,12 @@ def _tokenizer(folder: Path, c: Config) -> Path:
 
 def _random_weights(path: Path, name: str, c: Config) -> Path:
     if not path.is_file():
-        print(f"{name}: its weights are not at hand; drawing random ones ...", file=sys.stderr)
+        say(f"{name}: its weights are not at hand; drawing random ones ...")
         rng = np.random.default_rng(0)
         shapes = flatten(weights.template(c))
         tree = unflatten({key: _draw(key, shape, rng) for key, shape in shapes.items()})
         tensors = to_reference(tree)
-        files.write(path, {key: x.astype(BFLOAT16) for key, x in tensors.items()})
+        safetensors.write(path, {key: x.astype(BFLOAT16) for key, x in tensors.items()})
     return path
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ptts_jax
 
@@ -40,7 +40,7 @@ class Worker:
     def __init__(self, engine: Engine, cores: Sequence[int]) -> None:
         self._label = engine.label
         self._process = subprocess.Popen(
-            [*script("worker.py"), engine.side, _names(cores)],
+            [*script("speed/worker.py"), engine.side, _names(cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),
@@ -70,6 +70,14 @@ class Worker:
             self._process.communicate()
 
 
+def answer(command: Sequence[str], label: str) -> dict[str, Any]:
+    """What a command prints as its last line, in JSON."""
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+    if done.returncode or not done.stdout:
+        raise BenchError(f"{label}: {last_line(done.stderr) or 'failed'} (code {done.returncode})")
+    return json.loads(last_line(done.stdout))
+
+
 def launch(command: Sequence[str], cores: Sequence[int], label: str) -> dict[str, Any]:
     """Run a command in a fresh process: {"seconds", "peak_bytes"}."""
     process = subprocess.Popen(
@@ -89,15 +97,24 @@ def launch(command: Sequence[str], cores: Sequence[int], label: str) -> dict[str
         raise
     took = json.loads(out) if out else {"code": process.returncode}
     if took["code"]:
-        raise BenchError(f"{label}: {_last_line(errors) or 'failed'} (code {took['code']})")
+        raise BenchError(f"{label}: {last_line(errors) or 'failed'} (code {took['code']})")
     return took
+
+
+def start(command: Sequence[str], cores: Sequence[int], log: IO[str]) -> subprocess.Popen:
+    """Start a command that goes on beside the caller; all that it says goes to `log`."""
+    env = _environment()
+    child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    if cores:
+        os.sched_setaffinity(child.pid, cores)
+    return child
 
 
 def run(command: Sequence[str], label: str) -> None:
     """Run a command to its end, whatever it takes."""
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True)
     if done.returncode:
-        raise BenchError(f"{label}: {_last_line(done.stderr)} (code {done.returncode})")
+        raise BenchError(f"{label}: {last_line(done.stderr)} (code {done.returncode})")
 
 
 def module(name: str) -> list[str]:
@@ -124,6 +141,6 @@ def _names(cores: Sequence[int]) -> str:
     return ",".join(map(str, cores))
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -5,7 +5,7 @@ How it was trained and under which licence it stands is told beside it, in READM
 
 from pathlib import Path
 
-from ptts_jax.schema import near
+from ptts_jax.model.schema import near
 
 NAME = "bundled"
 FOLDER = Path(__file__).parent

@@ -1,1 +1,1 @@
-"""Trainers: one flat file per stage, each a command. Nothing outside of this package imports it."""
+"""Trainers: a folder for each large part, a file for each small command. On top of all else."""

@@ -4,17 +4,19 @@ Its run is one of a language model like any other: it can be exported, or distil
 """
 
 import dataclasses
-import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import flags
 from jax import Array
 
-from ptts_jax.train import command, distill_stage, lm, lm_options, lm_validation, tokens
-from ptts_jax.train.lm_stage import Params, Recipe
+from ptts_jax.model.config import FlowLMConfig
+from ptts_jax.train.codec.latents import open_latents
+from ptts_jax.train.data.corpus import open_corpus
+from ptts_jax.train.lm import distillation, material, recipe, runs, tokens, validation
+from ptts_jax.train.lm.recipe import Recipe
+from ptts_jax.train.lm.stage import Params
+from ptts_jax.train.run import command, options
 
 USAGE = """Distil a language model:
 python -m ptts_jax.train.distill --kind=KIND --teacher=RUN --corpus=... --latents=... --out=RUN
@@ -31,52 +33,47 @@ WITHOUT = (
 
 
 def define(values: flags.FlagValues) -> None:
-    text = partial(flags.DEFINE_string, flag_values=values)
-    text("teacher", None, "the run of a language model", required=True)
-    flags.DEFINE_enum("kind", "backbone", distill_stage.KINDS, "what learns", flag_values=values)
-    flags.DEFINE_integer("layers", 0, "of the student; 0: the teacher's", 0, flag_values=values)
-    flags.DEFINE_float("guidance", 1.0, "1.5 to 2 to guide; 1: none", 1.0, flag_values=values)
-    lm_options.define(values, DEFAULTS, *WITHOUT)
+    add = command.definers(values)
+    add.needed(teacher="the run of a language model")
+    add.choice("kind", "backbone", distillation.KINDS, "what learns")
+    add.whole("layers", 0, "of the student; 0: the teacher's", 0)
+    add.number("guidance", 1.0, "1.5 to 2 to guide; 1: none", 1.0)
+    recipe.define(values, DEFAULTS, *WITHOUT)
 
 
-def run(options: flags.FlagValues) -> None:
-    out, own = Path(options.out), lm_options.recipe(options)
-    kind, folder = options.kind, Path(options.teacher)
-    if kind == "pointwise" and (options.layers or options.guidance != 1):
+def run(given: flags.FlagValues) -> None:
+    out, folder, kind = Path(given.out), Path(given.teacher), given.kind
+    if kind == "pointwise" and (given.layers or given.guidance != 1):
         raise ValueError("--kind=pointwise changes the head alone: leave --layers and --guidance")
-    taught, c, tokenizer, meta = lm.load(folder)
+    teacher, c, tokenizer, meta = runs.load(folder)
     if kind == "pointwise" and c.flow_lm.flow.type != "lsd":
         raise ValueError(f"{folder}: its head is {c.flow_lm.flow.type}; --kind=pointwise needs lsd")
-    own = dataclasses.replace(own, eos_frames=Recipe(**meta["recipe"]).eos_frames)
-    layers = options.layers or c.flow_lm.transformer.num_layers
-    _, flow_lm = _student(None, taught, c.flow_lm, kind, layers)
-    whole = dataclasses.replace(c, flow_lm=flow_lm)
+    own = recipe.read(given, eos_frames=Recipe(**meta["recipe"]).eos_frames)
+    layers = given.layers or c.flow_lm.transformer.num_layers
 
-    def initial(key: Array) -> tuple[Params, Params]:
-        return _student(key, taught, c.flow_lm, kind, layers)[0], taught
+    def student(key: Array) -> tuple[Params, FlowLMConfig]:
+        if kind == "pointwise":
+            return distillation.pointwise(key, teacher, c.flow_lm)
+        return distillation.shallow(teacher, c.flow_lm, layers)
 
-    if not (out / lm.TOKENIZER).exists():
-        tokens.save(out / lm.TOKENIZER, tokenizer)
-    data = lm_options.read(options, whole, tokenizer, own)
-    stage = distill_stage.stage(
-        kind,
-        (flow_lm, c.flow_lm),
-        own,
-        initial,
-        data.batch,
-        options.guidance,
-        lm_validation.validator(whole, own, data.held),
-        meta=lm.meta(whole, meta["encoder"], own),
+    spoken = dataclasses.replace(c, flow_lm=student(jax.random.key(0))[1])
+    if not (out / runs.TOKENIZER).exists():
+        tokens.save(out / runs.TOKENIZER, tokenizer)
+    corpus, latents = open_corpus(given.corpus), open_latents(given.latents)
+    data = material.read(
+        corpus, latents, spoken, tokenizer, own, joined=given.joined, seed=given.seed
     )
-    lm_options.run(stage, options, own)
-
-
-def _student(
-    key: Array | None, taught: Params, c: Any, kind: str, layers: int
-) -> tuple[Params, Any]:
-    if kind == "pointwise":
-        return distill_stage.pointwise(key if key is not None else jax.random.key(0), taught, c)
-    return distill_stage.shallow(taught, c, layers)
+    training = distillation.stage(
+        kind,
+        (spoken.flow_lm, c.flow_lm),
+        own,
+        lambda key: (student(key)[0], teacher),
+        data.batch,
+        given.guidance,
+        validation.validator(spoken, own, data.held),
+        meta=runs.meta(spoken, meta["encoder"], own),
+    )
+    options.launch(training, given)
 
 
 def main(argv: list[str]) -> int:
@@ -84,4 +81,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.start(main)

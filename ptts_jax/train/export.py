@@ -4,9 +4,7 @@ Writes one self-contained file and a ready voice of each speaker; `python -m con
 into the reference's layout. The model inside the package is such a folder.
 """
 
-import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,18 @@ import numpy as np
 from absl import flags
 
 from convert import flatten
-from ptts_jax import voices, weights
-from ptts_jax.config import Config
-from ptts_jax.train import codec, command, lm, speakers
-from ptts_jax.train.corpus import open_corpus
-from ptts_jax.train.latents import encoder_key
+from ptts_jax.engine import voices
+from ptts_jax.messages import say
+from ptts_jax.model.config import Config
+from ptts_jax.store import converted
+from ptts_jax.store.converted import Converted
+from ptts_jax.text import Tokenizer
+from ptts_jax.train.codec import runs as codecs
+from ptts_jax.train.codec.latents import encoder_key
+from ptts_jax.train.data.corpus import open_corpus
+from ptts_jax.train.evaluate import speakers
+from ptts_jax.train.lm import runs
+from ptts_jax.train.run import command
 
 USAGE = """Make a model of what was trained:
 python -m ptts_jax.train.export --lm=RUN --codec=RUN --corpus=FOLDER --out=FOLDER [--name=NAME]
@@ -29,19 +34,17 @@ python -m ptts_jax.train.export --lm=RUN --codec=RUN --corpus=FOLDER --out=FOLDE
 """
 
 
-def model(
-    lm_run: Path, codec_run: Path, plain: bool
-) -> tuple[dict[str, Any], Config, lm.Tokenizer]:
+def model(lm_run: Path, codec_run: Path, plain: bool) -> tuple[dict[str, Any], Config, Tokenizer]:
     """Parameters, config and tokenizer of a language model and a codec that belong together."""
-    own, config, tokenizer, meta = lm.load(lm_run, plain=plain)
-    trained, mimi, _ = codec.load(codec_run)
-    if mimi != config.mimi or encoder_key(trained["encoder"]) != meta["encoder"]:
+    lm, config, tokenizer, meta = runs.load(lm_run, plain=plain)
+    codec, mimi, _ = codecs.load(codec_run)
+    if mimi != config.mimi or encoder_key(codec["encoder"]) != meta["encoder"]:
         raise ValueError(
             f"{codec_run}: another encoder than the one {lm_run} was trained with; give that run, "
             "or one that kept its encoder (--decoder_only)"
         )
-    halves = {name: trained[name] for name in ("encoder", "decoder")}
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), {"lm": own, "codec": halves})
+    halves = {name: codec[name] for name in ("encoder", "decoder")}
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), {"lm": lm, "codec": halves})
     return params, config, tokenizer
 
 
@@ -66,12 +69,12 @@ def write(
     config = replace(config, default_temperature=temperature)
     params["lm"]["std"] = params["lm"]["std"] * np.float32(spread)
     size = sum(leaf.size for leaf in flatten(params).values())
-    print(f"{name}: {size / 1e6:.2f} million parameters", file=sys.stderr)
+    say(f"{name}: {size / 1e6:.2f} million parameters")
     (out / "voices").mkdir(parents=True, exist_ok=True)
     written = [out / "model.safetensors"]
-    kept = {"name": name, "tokenizer": tokenizer.serialized, "voice_cloning": True}
-    weights.save_converted(written[0], params, config, **kept, compact=True)
-    stored = weights.load_converted(written[0])  # voices are of the weights as they are kept
+    made = Converted(name, config, params, tokenizer.serialized, voice_cloning=True)
+    converted.save(written[0], made, compact=True)
+    stored = converted.load(written[0])  # voices are of the weights as they are kept
     for speaker in clips.speakers:
         prompt = speakers.prompt(clips, speaker)
         voice = voices.clone(stored.params, config, _whole_frames(prompt, config.mimi.frame_size))
@@ -85,18 +88,19 @@ def _whole_frames(wave: np.ndarray, frame: int) -> np.ndarray:
 
 
 def define(values: flags.FlagValues) -> None:
-    text = partial(flags.DEFINE_string, flag_values=values)
-    text("lm", None, "a language model's run", required=True)
-    text("codec", None, "a codec's run", required=True)
-    text("corpus", None, "the corpus, for the voices", required=True)
-    text("out", None, "the folder to write", required=True)
-    text("name", "mine", "the model's name")
+    add = command.definers(values)
+    add.needed(
+        lm="a language model's run",
+        codec="a codec's run",
+        corpus="the corpus, for the voices",
+        out="the folder to write",
+    )
+    add.text("name", "mine", "the model's name")
     words = "the regression trained beside the head instead of the head: no variety"
-    flags.DEFINE_bool("plain", False, words, flag_values=values)
+    add.switch("plain", False, words)
     words = "how much wider the latents vary that are decoded: above 1 for a --plain model"
-    flags.DEFINE_float("spread", 1.0, words, 0.1, 10, flag_values=values)
-    words = "its temperature, where none is asked for"
-    flags.DEFINE_float("temperature", 0.3, words, 0, flag_values=values)
+    add.number("spread", 1.0, words, 0.1, 10)
+    add.number("temperature", 0.3, "its temperature, where none is asked for", 0)
 
 
 def run(options: flags.FlagValues) -> None:
@@ -112,4 +116,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.start(main)

@@ -1,13 +1,12 @@
 """python -m ptts_jax.train.plot: the curves of one or more runs, from their logs, as a picture."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from ptts_jax.files import atomic_write
-from ptts_jax.train import command, log
+from ptts_jax.store.paths import atomic_write
+from ptts_jax.train.run import command, log
 
 USAGE = "Plot training runs: python -m ptts_jax.train.plot --runs=FOLDER,FOLDER [--out=FILE.png]"
 NAME = "losses.png"
@@ -52,8 +51,9 @@ def plot(runs: Sequence[Path], out: Path) -> None:
 
 
 def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_list("runs", None, "folders of runs", flag_values=values, required=True)
-    flags.DEFINE_string("out", None, f"else {NAME} in the first run", flag_values=values)
+    add = command.definers(values)
+    add.items("runs", None, "folders of runs", required=True)
+    add.text("out", None, f"else {NAME} in the first run")
 
 
 def run(options: flags.FlagValues) -> None:
@@ -68,4 +68,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.start(main)

@@ -5,7 +5,6 @@ the true ones. They are in time with the audio and as blurred as in speech, so t
 goes on from them (codec --decoder_only) learns to speak clearly from such.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +13,17 @@ import numpy as np
 from absl import flags
 from jax import Array
 
-from ptts_jax import head
-from ptts_jax.config import FlowLMConfig
-from ptts_jax.train import command, latents, lm, material, rows
-from ptts_jax.train.corpus import Corpus, open_corpus
-from ptts_jax.train.latents import Latents, open_latents
-from ptts_jax.train.lm_stage import Recipe
-from ptts_jax.train.rows import Material, Rows
+from ptts_jax.messages import say
+from ptts_jax.model import head
+from ptts_jax.model.config import FlowLMConfig
+from ptts_jax.train.codec import latents
+from ptts_jax.train.codec.latents import Latents, open_latents
+from ptts_jax.train.data.corpus import Corpus, open_corpus
+from ptts_jax.train.lm import material, rows, runs
+from ptts_jax.train.lm.recipe import Recipe
+from ptts_jax.train.lm.rows import Material, Rows
+from ptts_jax.train.lm.stage import Params
+from ptts_jax.train.run import command
 
 USAGE = """Latents as a language model gives them, for its decoder to go on from:
 python -m ptts_jax.train.predicted --lm=RUN --corpus=FOLDER --latents=FOLDER --out=FOLDER
@@ -31,7 +34,7 @@ PASSES = 2  # the first after the true frames, the others after what came out of
 
 
 @partial(jax.jit, static_argnums=1)
-def predict(params: lm.Params, c: FlowLMConfig, batch: Rows, noise: Array) -> Array:
+def predict(params: Params, c: FlowLMConfig, batch: Rows, noise: Array) -> Array:
     """The normalised latents [B, T, D] of a batch; `noise` as large, at its temperature."""
     times, made = head.schedule(params["head"], c.flow, 1), batch.latents
     for _ in range(PASSES):
@@ -43,7 +46,7 @@ def predict(params: lm.Params, c: FlowLMConfig, batch: Rows, noise: Array) -> Ar
 
 
 def frames(
-    params: lm.Params,
+    params: Params,
     c: FlowLMConfig,
     source: Material,
     prompts: tuple[int, int],
@@ -51,7 +54,7 @@ def frames(
     quiet: bool = True,
 ) -> np.ndarray:
     """Of all clips, one after the other [F, D], as the codec's decoder takes them."""
-    rng, found = np.random.default_rng(0), np.zeros_like(source.latents)
+    rng, predicted = np.random.default_rng(0), np.zeros_like(source.latents)
     done, total = 0, len(source.utterances)
     for bucket in rows.buckets(source.utterances, BUCKETS):
         for at in range(0, len(bucket.members), ROWS):
@@ -62,17 +65,17 @@ def frames(
             made = np.asarray(predict(params, c, batch, noise)) * source.std + source.mean
             for row, i in enumerate(members):
                 start, count = source.starts[i], source.counts[i]
-                found[start : start + count] = made[row, :count]
+                predicted[start : start + count] = made[row, :count]
             done += len(members)
             if not quiet and at // ROWS % 10 == 0:
-                print(f"predicted {done}/{total} clips", file=sys.stderr, flush=True)
-    return found
+                say(f"predicted {done}/{total} clips")
+    return predicted
 
 
 def write(run: Path, corpus: Corpus, true: Latents, out: Path, plain: bool, quiet: bool) -> Latents:
     """The latents of a corpus as the model of a run predicts them, in a folder as `true` is."""
     true.check_corpus(corpus)
-    params, c, tokenizer, about = lm.load(run, plain=plain)
+    params, c, tokenizer, about = runs.load(run, plain=plain)
     if about["encoder"] != true.about["codec"]:
         raise ValueError(f"{true.path}: not the latents that {run} was trained on; give those")
     scale = (np.asarray(params["mean"]), np.asarray(params["std"]))
@@ -86,14 +89,15 @@ def write(run: Path, corpus: Corpus, true: Latents, out: Path, plain: bool, quie
 
 
 def define(values: flags.FlagValues) -> None:
-    text = partial(flags.DEFINE_string, flag_values=values, required=True)
-    text("lm", None, "a language model's run")
-    text("corpus", None, "the corpus")
-    text("latents", None, "its latents, which that run was trained on")
-    text("out", None, "the folder to write")
-    words = "by the regression trained beside the head instead of the head"
-    flags.DEFINE_bool("plain", False, words, flag_values=values)
-    flags.DEFINE_bool("quiet", False, "no progress", flag_values=values)
+    add = command.definers(values)
+    add.needed(
+        lm="a language model's run",
+        corpus="the corpus",
+        latents="its latents, which that run was trained on",
+        out="the folder to write",
+    )
+    add.switch("plain", False, "by the regression trained beside the head instead of the head")
+    add.switch("quiet", False, "no progress")
 
 
 def run(options: flags.FlagValues) -> None:
@@ -110,4 +114,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.start(main)

@@ -1,0 +1,1 @@
+"""Research on cached scans: every cache with every way to drive the step."""

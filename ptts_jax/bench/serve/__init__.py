@@ -1,0 +1,1 @@
+"""Many listeners at once: the server under load, beside the reference's own."""

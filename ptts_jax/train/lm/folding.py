@@ -1,0 +1,67 @@
+"""Heads that are trained in one form and speak in another: as a head without times.
+
+- consistency: at t = pi/2 the network F gives -F of noise e, and needs no times for it;
+- the plain regression beside the head gives the same latent whatever the noise: a model without
+  variety, but one that is ready as soon as the backbone is.
+"""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ptts_jax.model import head
+from ptts_jax.model.config import FlowConfig
+from ptts_jax.model.layers import Params
+
+
+def consistency(params: Params, c: FlowConfig) -> tuple[Params, FlowConfig]:
+    """The head without times that makes -F(e, pi/2) of noise e."""
+    at = head.Times(c).apply({"params": params["times"]}, jnp.full((1, 1), math.pi / 2))[0]
+    cond, final = params["modulation"]["cond"], params["net"]["final"]
+    modulation = {**params["modulation"], "cond": {**cond, "b": cond["b"] + at}}
+    net = {**params["net"], "final": jax.tree.map(jnp.negative, final)}
+    return {"modulation": modulation, "net": net}, replace(c, type="drifting")
+
+
+def regression(w: Array) -> tuple[Params, FlowConfig]:
+    """The head whose output is w [D, Z] times z.
+
+    Its one nonlinearity on the way is undone: silu(a) - silu(-a) = a.
+    """
+    size, z_dim = w.shape
+    c = FlowConfig(dim=2 * size, depth=1, type="drifting")
+    width = c.dim
+    pair = jnp.concatenate([jnp.eye(size), -jnp.eye(size)], axis=1)  # [D, 2 D]
+    shift = jnp.zeros((width, width)).at[:size].set(pair)
+    zeros, block = jnp.zeros((width, width)), jnp.zeros(width)
+    ends = jnp.concatenate([zeros, zeros, zeros, shift, zeros])  # block: nothing; last: the shift
+    bias = jnp.concatenate([jnp.zeros(4 * width), -jnp.ones(width)])  # scale -1: the shift alone
+    linear = {"w": zeros, "b": block}
+    params = {
+        "modulation": {
+            "cond": {"w": jnp.concatenate([w, -w]), "b": block},
+            "all": {"w": ends, "b": bias},
+        },
+        "net": {
+            "input": {"w": jnp.zeros((width, size)), "b": block},
+            "norm_0": {"scale": jnp.ones(width), "bias": block},
+            "in_0": linear,
+            "out_0": linear,
+            "final": {"w": jnp.eye(size, width), "b": jnp.zeros(size)},
+        },
+    }
+    return params, c
+
+
+def regression_of(params: Params, c: FlowConfig) -> Array | None:
+    """The w that `regression` was given, or None of any other head."""
+    size = c.dim // 2
+    w = params["modulation"]["cond"]["w"][:size]
+    folded, flow = regression(w)
+    if flow != c or jax.tree.structure(folded) != jax.tree.structure(params):
+        return None
+    alike = jax.tree.map(jnp.array_equal, folded, params)
+    return w if all(jax.tree.leaves(alike)) else None

