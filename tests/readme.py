@@ -8,6 +8,7 @@ what the README's `python3` shall be.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -101,7 +102,10 @@ def main(clone: Path, python: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch, serve(Path(scratch)) as hub:
         tools = Path(scratch) / "bin"
         tools.mkdir()
-        (tools / "python3").symlink_to(python.resolve())
+        # A script, since an environment would keep a link to a link that is gone afterwards.
+        real = shlex.quote(str(python.resolve()))
+        (tools / "python3").write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+        (tools / "python3").chmod(0o755)
         fakeflite.write(tools, seconds=6.0)  # long enough for any sentence
         path = os.pathsep.join([str(tools), os.environ["PATH"]])
         plain = os.environ | {"PATH": path}
