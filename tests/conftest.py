@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 
 # Files that take long as a whole; single tests elsewhere are marked where they stand.
 SLOW = {
-    "bench/test_decoder_precision",
     "bench/test_quantised_speech",
     "bench/test_report",
     "bench/test_scan",

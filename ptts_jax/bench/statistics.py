@@ -47,11 +47,6 @@ def snr_db(reference: np.ndarray, other: np.ndarray) -> float:
     )
 
 
-def level_db(x: np.ndarray) -> float:
-    """The RMS in dB of full scale, which is 1."""
-    return 20 * float(np.log10(max(_rms(x), 10 ** (-MAX_DB / 20))))
-
-
 def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) if x.size else 0.0
 

@@ -11,13 +11,12 @@ import ptts_jax
 from convert import flatten, unflatten
 from int8 import QTensor, dequantize, dot, quantize
 from ptts_jax.bench.int8 import speech
-from ptts_jax.bench.int8.audio import log_mel_distance, pauses
+from ptts_jax.bench.int8.audio import log_mel_distance
 from ptts_jax.bench.int8.layers import errors, group_of, products, quantized_leaves
 from ptts_jax.bench.statistics import (
     MAX_DB,
     bootstrap,
     interval,
-    level_db,
     markdown,
     number,
     relative_rms,
@@ -44,7 +43,6 @@ def test_errors_are_relative_to_the_reference():
     assert snr_db(x, 1.1 * x) == pytest.approx(20, abs=1e-4)
     assert snr_db(x, x) == MAX_DB and snr_db(0 * x, x) == -MAX_DB
     assert relative_rms(0 * x, x) == 1 and relative_rms(0 * x, 0 * x) == 0
-    assert level_db(np.full(9, 0.1)) == pytest.approx(-20)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
@@ -89,16 +87,6 @@ def test_the_distance_of_spectra_is_in_db():
     assert log_mel_distance(wave[:10], wave[:10], 24000) == 0  # shorter than a window
     other = wave + 0.01 * rng.standard_normal(24000)
     assert 0 < log_mel_distance(wave, other, 24000) < 1
-
-
-def test_pauses_are_what_is_quiet_beside_the_loudest():
-    rng = np.random.default_rng(0)
-    wave = rng.standard_normal(24000).astype(np.float32)
-    assert not pauses(wave, 24000).any()
-    wave[4800:9600] *= 1e-3
-    assert pauses(wave, 24000).nonzero()[0].tolist() == list(range(4800, 9600))
-    assert pauses(0.01 * wave, 24000).sum() == 4800
-    assert pauses(np.zeros(0, np.float32), 24000).size == 0
 
 
 # Layers.

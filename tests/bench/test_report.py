@@ -8,7 +8,7 @@ import pytest
 
 import ptts_jax
 from int8.__main__ import main
-from ptts_jax.bench.int8 import decoder, policies, subject, tables
+from ptts_jax.bench.int8 import policies, subject, tables
 from ptts_jax.store import converted
 from tests.support.mistakes import mistakes
 
@@ -86,36 +86,6 @@ def test_an_interrupted_report_keeps_what_it_has(files, texts, tmp_path, monkeyp
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_the_experiment(files, texts, tmp_path, monkeypatch, capsys):
-    parts = {"transformer": decoder.PARTS["transformer"]}
-    monkeypatch.setattr(decoder, "PARTS", parts)
-    monkeypatch.setattr(decoder, "ROUNDS", 2)
-    out = tmp_path / "out"
-    assert run(files.yaml, "--texts", texts, "--codec_experiment", "--out", out) == 0
-    found = json.loads((out / "codec.json").read_text(encoding="utf-8"))
-    document = (out / "codec.md").read_text(encoding="utf-8")
-    assert capsys.readouterr().out == document
-    keys = [(q["part"], q["method"]) for q in found["qualities"]]
-    assert keys == [(part, method) for part in parts for method in decoder.METHODS]
-    assert [s["part"] for s in found["speeds"]] == ["", "transformer", "transformer"]
-    assert all(s["least"] <= s["median"] for s in found["speeds"])
-    assert "no pauses" in document and "| unless in pauses |" in document
-
-
-def test_verdicts():
-    def q(snr, quiet):
-        return {"least_snr": snr, "most_in_pauses": quiet}
-
-    cases = [(51, -71), (49, -71), (51, -69), (51, None), (49, None)]
-    assert [tables.verdict(q(*case)) for case in cases] == [
-        "yes",
-        "no",
-        "no",
-        "unless in pauses",
-        "no",
-    ]
-
-
 def test_plots(files, texts, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
@@ -125,14 +95,12 @@ def test_plots(files, texts, tmp_path):
 
 def test_without_matplotlib_there_is_no_plot(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    problem = tables.plot({"kind": "report", "policies": [{}]}, tmp_path / "x.png")
+    problem = tables.plot({"policies": [{}]}, tmp_path / "x.png")
     assert "matplotlib is not installed" in problem and not list(tmp_path.iterdir())
 
 
 def test_nothing_measured_is_said():
-    assert (
-        tables.document({"kind": "report", "policies": [], "layers": []}) == "Nothing was measured."
-    )
+    assert tables.document({"policies": [], "layers": []}) == "Nothing was measured."
 
 
 # Mistakes: one line each, before any work where that can be.
@@ -145,7 +113,6 @@ def test_nothing_measured_is_said():
     --policies ffn:4:33               | --policies ffn:4:33: group_size 33
     --policies ffn:four               | --policies ffn:four: give GROUPS
     --policies ffn:4:32:1             | --policies ffn:4:32:1: give GROUPS
-    --policies ffn --codec_experiment | not of use with --codec_experiment
     --texts nowhere.txt               | --texts nowhere.txt: cannot be read (No such file
     --eos_threshold nan               | eos_threshold nan
     --voice nowhere.safetensors       | nowhere.safetensors
@@ -191,10 +158,3 @@ def test_models_that_cannot_be_reported_on(files, tmp_path, capsys):
     assert run(tmp_path / "mute.safetensors") == 1
     assert "cannot clone one; give --voice" in capsys.readouterr().err
     assert run(tmp_path / "none.yaml") == 1
-
-
-def test_one_text_is_too_few_for_the_experiment(files, tmp_path, capsys):
-    path = tmp_path / "texts"
-    path.write_text("Only one.")
-    assert run(files.yaml, "--texts", path, "--codec_experiment") == 1
-    assert "give two texts or more" in capsys.readouterr().err

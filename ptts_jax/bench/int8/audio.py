@@ -1,16 +1,13 @@
-"""How far one waveform is from another in the spectrum, and where a waveform is silent."""
+"""How far one waveform is from another in the spectrum."""
 
 import numpy as np
 
 from ptts_jax.audio import mel
-from ptts_jax.bench.statistics import level_db
 
 MELS = 80
 WINDOW = 1024  # samples of a spectrum
 HOP = 256
 RANGE_DB = 80.0  # what is so far below the loudest is silence
-PAUSE_DB = -50.0  # of the loudest window
-PAUSE_SECONDS = 0.02  # the length of a window
 
 
 def log_mel_distance(reference: np.ndarray, other: np.ndarray, rate: int) -> float:
@@ -23,14 +20,3 @@ def log_mel_distance(reference: np.ndarray, other: np.ndarray, rate: int) -> flo
     floor = max(a.max() * 10 ** (-RANGE_DB / 10), 1e-20)
     a, b = (10 * np.log10(np.maximum(x, floor)) for x in (a, b))
     return float(np.sqrt(np.mean(np.square(a - b))))
-
-
-def pauses(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Which samples lie in windows that are quiet beside the loudest one."""
-    length = max(1, int(PAUSE_SECONDS * rate))
-    whole = wave[: wave.size // length * length].reshape(-1, length)
-    levels = np.array([level_db(window) for window in whole])
-    quiet = np.zeros(wave.size, bool)
-    if levels.size:
-        quiet[: whole.size] = np.repeat(levels < levels.max() + PAUSE_DB, length)
-    return quiet

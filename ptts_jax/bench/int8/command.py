@@ -1,6 +1,6 @@
 """python -m int8 report: what quantising does to a model, policy by policy.
 
-Flags, files and messages; measuring is done by policies.py and decoder.py, tables by tables.py.
+Flags, files and messages; measuring is done by policies.py, tables by tables.py.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from absl import flags
 
 from ptts_jax import command
 from ptts_jax.bench import results
-from ptts_jax.bench.int8 import decoder, policies, subject, tables
+from ptts_jax.bench.int8 import policies, subject, tables
 from ptts_jax.bench.int8.subject import Subject
 from ptts_jax.engine import startup
 from ptts_jax.messages import say
@@ -42,8 +42,6 @@ def _run(arguments: Sequence[str], options: flags.FlagValues, words: list[str]) 
         raise flags.Error("no model is named")
     name, *further = words
     chosen = [*options.policies, *further]
-    if options.codec_experiment and chosen:
-        raise ValueError("--policies: not of use with --codec_experiment; give one of them")
     specs = {name: _policy(name) for name in chosen or POLICIES}
     out = None if options.out is None else results.folder("out", options.out)
     startup.use_compilation_cache()
@@ -51,10 +49,7 @@ def _run(arguments: Sequence[str], options: flags.FlagValues, words: list[str]) 
     run = _about(model, arguments)
     code = 0
     try:
-        if options.codec_experiment:
-            _decoder(model, run)
-        else:
-            _policies(model, specs, run)
+        _policies(model, specs, run)
     except KeyboardInterrupt:
         code = 130
         say("interrupted: what follows is what was measured until then")
@@ -64,28 +59,16 @@ def _run(arguments: Sequence[str], options: flags.FlagValues, words: list[str]) 
 
 def _policies(model: Subject, specs: dict[str, Int8], run: dict[str, Any]) -> None:
     """Fill in the results as they come."""
-    run |= {"kind": "report", "layers": [], "policies": []}
+    run |= {"layers": [], "policies": []}
     say("single layers ...")
     run["layers"] = policies.layers(model, specs.values())
     for result in policies.policies(model, specs):
         run["policies"].append(result)
 
 
-def _decoder(model: Subject, run: dict[str, Any]) -> None:
-    run |= {"kind": "codec", "block": decoder.BLOCK, "qualities": [], "speeds": []}
-    params, config = model.tts.params, model.tts.config
-    told, latents = decoder.spoken(model)
-    for result in decoder.qualities(params, config, told, latents):
-        run["qualities"].append(result)
-    say("timing ...")
-    run["speeds"] = decoder.speeds(params, config)
-
-
 def _define(values: flags.FlagValues) -> None:
     add = command.definers(values)
     add.texts("policies", [], "a policy to try; may be given more than once")
-    about = "instead: the codec's decoder in less precision, part by part, and its speed"
-    add.switch("codec_experiment", False, about)
     add.text("texts", None, "a file of texts, one a line; 16 English ones if not given")
     add.text("voice", None, "as of speak; the model's, or a synthetic hum, if not given")
     add.number("eos_threshold", None, "as of speak; the model's if not given")
@@ -121,4 +104,4 @@ def _write(run: dict[str, Any], out: Path | None) -> None:
     if out is None:
         print(tables.document(run))
     else:
-        results.finish(out, run["kind"], run, tables.document, tables.plot)
+        results.finish(out, "report", run, tables.document, tables.plot)

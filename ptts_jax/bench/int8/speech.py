@@ -5,7 +5,7 @@ one frame; in the free one each goes on from its own, from the same noise, as wh
 voice is the float model's in all of them. Knows no policies, statistics or files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -132,17 +132,15 @@ def _runs(
 ) -> list[Run]:
     """The first `counts` frames of each row, and what they sound like."""
     cut = [latents[row, :count] for row, count in enumerate(counts)]
-    waves = decode(cut, setup.config, partial(loops.decode_block, params, setup.config))
+    waves = _decoded(params, setup.config, cut)
     return [Run(x, y[: len(x)], wave) for x, y, wave in zip(cut, logits, waves, strict=True)]
 
 
-def decode(
-    latents: Sequence[np.ndarray], config: Config, step: Callable[..., Any], state: Any = None
-) -> list[np.ndarray]:
-    """Waveforms of utterances [N, D], side by side; `step(state, block)` gives (state, wave)."""
-    block, waves = padded(latents), []
+def _decoded(params: Params, config: Config, latents: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Waveforms of utterances [N, D], side by side."""
+    block, state, waves = padded(latents), None, []
     for at in range(0, block.shape[1], SCAN_FRAMES):
-        state, wave = step(state, block[:, at : at + SCAN_FRAMES])
+        state, wave = loops.decode_block(params, config, state, block[:, at : at + SCAN_FRAMES])
         waves.append(np.asarray(wave))
     wave = np.concatenate(waves, axis=1)
     return [wave[i, : len(x) * config.mimi.frame_size] for i, x in enumerate(latents)]

@@ -1,4 +1,4 @@
-"""Both reports as Markdown and as a plot, from their JSON. Measures nothing."""
+"""The report as Markdown and as a plot, from its JSON. Measures nothing."""
 
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,6 @@ FREE = {
     "free_snr": ("audio SNR, dB", 1),
     "free_mel": ("log-mel distance, dB", 1),
 }
-INAUDIBLE_SNR = 50.0  # dB, of every text
-INAUDIBLE_LEVEL = -70.0  # dB of full scale, of the error in the pauses of every text
 
 NOTHING = "Nothing was measured."
 SAME = (
@@ -44,22 +42,6 @@ LAYERS = (
     "Relative RMS error in %: of the weights, and of the product (without bias) on the activations "
     "of the float model. Medians over layers, and the worst one."
 )
-QUALITY = (
-    f"Against the float decoder, on the same latents; medians with 95% intervals. Inaudible is an "
-    f"error {INAUDIBLE_SNR:.0f} dB under the signal in every text, and below {INAUDIBLE_LEVEL:.0f} "
-    "dB of full scale in its pauses (where the audio is 50 dB under its loudest 20 ms)."
-)
-NO_PAUSES = (
-    "**This audio has no pauses, so nothing is said about them: random weights speak without any.**"
-)
-SPEED = (
-    "Decoder, a block of {} frames of one utterance, in turns. A ratio over 1 is faster than float."
-)
-
-
-def document(run: Json) -> str:
-    """The report of a run of either kind."""
-    return (_policies if run["kind"] == "report" else _decoder)(run)
 
 
 def _about(run: Json) -> str:
@@ -73,14 +55,12 @@ def _about(run: Json) -> str:
     )
 
 
-def _median(summary: Json | None, scale: float = 1.0) -> str:
-    return interval(Estimate(**summary["median"]), scale) if summary else ""
+def _median(summary: Json, scale: float) -> str:
+    return interval(Estimate(**summary["median"]), scale)
 
 
-# What quantising does, policy by policy.
-
-
-def _policies(run: Json) -> str:
+def document(run: Json) -> str:
+    """What quantising does, policy by policy."""
     if not run["policies"] and not run["layers"]:
         return NOTHING
     parts = [f"# What quantising does to {run['model']}", _about(run)]
@@ -144,51 +124,12 @@ def _groups(run: Json) -> str:
     return markdown(header, rows)
 
 
-# The decoder in less precision.
-
-
-def _decoder(run: Json) -> str:
-    if not run["qualities"]:
-        return NOTHING
-    parts = [f"# The decoder of {run['model']} in less precision", _about(run)]
-    header = ["part", "method", "audio SNR, dB", "least", "error, dB", "in pauses, dB", "most"]
-    rows = []
-    for q in run["qualities"]:
-        quiet, most = q["error_in_pauses"], q["most_in_pauses"]
-        cells = [_median(q["snr"]), number(q["least_snr"]), _median(q["error"]), _median(quiet)]
-        cells += ["" if most is None else number(most), _median(q["mel"]), verdict(q)]
-        rows.append([q["part"], q["method"], *cells])
-    table = markdown([*header, "log-mel distance, dB", "inaudible"], rows)
-    parts += ["## Quality", QUALITY, table]
-    if not any(q["error_in_pauses"] for q in run["qualities"]):
-        parts.append(NO_PAUSES)
-    if run["speeds"]:
-        header = ["part", "method", "ms per frame, median", "least", "ratio to float"]
-        rows = [
-            [s["part"], s["method"], *(number(s[key]) for key in ("median", "least", "ratio"))]
-            for s in run["speeds"]
-        ]
-        parts += ["## Speed", SPEED.format(run["block"]), markdown(header, rows)]
-    return "\n\n".join(parts)
-
-
-def verdict(q: Json) -> str:
-    """Whether a part and method is inaudible."""
-    if q["least_snr"] < INAUDIBLE_SNR:
-        return "no"
-    if q["most_in_pauses"] is None:
-        return "unless in pauses"
-    return "yes" if q["most_in_pauses"] < INAUDIBLE_LEVEL else "no"
-
-
 # Plots.
 
 
 def plot(run: Json, path: Path) -> str | None:
-    """A picture of a run of either kind; the reason, if there is none."""
-    drawn = [_plot_same, _plot_freely] if run.get("policies") else []
-    if run.get("qualities"):
-        drawn = [_plot_decoder]
+    """A picture of the policies; the reason, if there is none."""
+    drawn = [_plot_same, _plot_freely] if run["policies"] else []
     return results.plot(path, [partial(draw, run) for draw in drawn])
 
 
@@ -212,18 +153,4 @@ def _plot_freely(run: Json, axes: Any) -> None:
         axes.plot(line, label=policy["name"], color=f"C{i % 10}", linestyle="-:"[i // 10 % 2])
     axes.set(title="speaking freely", xlabel="frame", ylabel="latent error, % (median)")
     axes.set_yscale("symlog", linthresh=0.1)
-    axes.legend(fontsize="small")
-
-
-def _plot_decoder(run: Json, axes: Any) -> None:
-    results = run["qualities"]
-    parts, methods = (list(dict.fromkeys(q[key] for q in results)) for key in ("part", "method"))
-    for i, method in enumerate(methods):
-        chosen = [q for q in results if q["method"] == method]
-        at = [parts.index(q["part"]) + 0.8 * (i + 0.5) / len(methods) - 0.4 for q in chosen]
-        levels = [q["snr"]["median"]["value"] for q in chosen]
-        axes.bar(at, levels, 0.8 / len(methods), label=method)
-    axes.axhline(INAUDIBLE_SNR, color="black", linestyle=":")
-    axes.set_xticks(range(len(parts)), [part.replace(", ", ",\n") for part in parts])
-    axes.set(ylabel="audio SNR, dB (median)")
     axes.legend(fontsize="small")
