@@ -20,7 +20,9 @@ from ptts_jax.server.models import Models
 from ptts_jax.server.run import process
 from ptts_jax.server.voices import Voices
 from tests.commands.test_serve import started
-from tests.support import tiny_files
+from tests.support import browser, tiny_files
+from tests.support.browser import Browser
+from tests.support.page import enter
 
 KEY = "a-secret"
 
@@ -98,6 +100,26 @@ def served(tts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     with serving(tts, voices=folder) as server:
         yield server
         server.wait_until_idle()
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser.opened(tmp_path_factory.mktemp("downloads")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(served: Served, window: Browser) -> Iterator[Browser]:
+    """The page. It must complain of nothing, and ask nobody else."""
+    enter(window, served.url, KEY)
+    yield window
+    assert window.complaints() == []
+    for address in window.requests():
+        assert address.startswith((f"{served.url}/", "blob:", "data:")), address
+    window.driver.get("about:blank")
+    for file in window.downloads.iterdir():
+        file.unlink()
+    served.wait_until_idle()
 
 
 class Shared:

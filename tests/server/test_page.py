@@ -1,11 +1,8 @@
-"""The page in a real Chromium: it is typed into, clicked, listened to and looked at."""
+"""The page in a real Chromium: it is typed into, clicked and listened to."""
 
 import io
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -19,59 +16,14 @@ from ptts_jax.engine.service import Engine
 from ptts_jax.server.formats import FORMATS
 from ptts_jax.server.models import Loaded, Models
 from ptts_jax.server.voices import Voices
-from tests.commands.test_serve import needs_bundled, started
 from tests.server.conftest import KEY, Served, serving_models
-from tests.support import browser, quick_model, tiny_files
-from tests.support.browser import PHONE, WIDE, Browser
+from tests.support import quick_model, tiny_files
+from tests.support.browser import Browser
+from tests.support.page import HEARD, QUIET, TEXT, enter, speak
 
 pytestmark = pytest.mark.slow
 
-TEXT = "The river was wide, and nobody knew how deep it ran."
 LONG = " ".join([TEXT] * 20)
-HEARD = "return Number(document.querySelector('.take')?.dataset.heard ?? 0)"
-QUIET = "return document.getElementById('stop').disabled"
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser.opened(tmp_path_factory.mktemp("downloads")) as opened:
-        yield opened
-
-
-def enter(window: Browser, served: Served) -> None:
-    """To the page, which knows the key."""
-    window.resize(WIDE)
-    window.driver.get(f"{served.url}/health")
-    window("sessionStorage.setItem('key', arguments[0])", KEY)
-    window.requests(), window.complaints()
-    window.driver.get(served.url)
-    window.wait("return document.getElementById('voice').length > 1")
-
-
-@pytest.fixture
-def page(served: Served, window: Browser) -> Iterator[Browser]:
-    """The page. It must complain of nothing, and ask nobody else."""
-    enter(window, served)
-    yield window
-    assert window.complaints() == []
-    for address in window.requests():
-        assert address.startswith((f"{served.url}/", "blob:", "data:")), address
-    window.driver.get("about:blank")
-    for file in window.downloads.iterdir():
-        file.unlink()
-    served.wait_until_idle()
-
-
-def speak(page: Browser, text: str = TEXT, **fields: Any) -> None:
-    page.fill("#text", text)
-    for name, value in fields.items():
-        page.fill(f"#{name}", str(value))
-    page.click("#speak")
-
-
-def choose(page: Browser, selector: str, value: str) -> None:
-    page.find(f"{selector} option[value='{value}'], {selector}").send_keys(value)
-    assert page("return document.querySelector(arguments[0]).value", selector) == value
 
 
 @pytest.fixture
@@ -87,10 +39,9 @@ def unhurried(served: Served, monkeypatch) -> None:
     monkeypatch.setattr(model, "step", slow)
 
 
-def recording(folder: Path) -> Path:
-    path = folder / "me.wav"
-    soundfile.write(path, tiny_files.speech(1.5, seed=4), 24000)
-    return path
+def choose(page: Browser, selector: str, value: str) -> None:
+    page.find(f"{selector} option[value='{value}'], {selector}").send_keys(value)
+    assert page("return document.querySelector(arguments[0]).value", selector) == value
 
 
 def test_it_is_heard_while_it_is_made(page: Browser, served: Served, tts, monkeypatch):
@@ -204,7 +155,7 @@ def test_one_of_several_models_is_chosen(window: Browser, tts, tmp_path, monkeyp
 
     models = Models(["anna", "zoe"], load)
     with models.lent(), serving_models(models) as served:
-        enter(window, served)
+        enter(window, served.url, KEY)
         window.find("#model").send_keys("zoe")
         window.wait("return document.getElementById('voice').options[1].value === 'zoe'")
         window.find("#voice").send_keys("zoe")
@@ -212,147 +163,6 @@ def test_one_of_several_models_is_chosen(window: Browser, tts, tmp_path, monkeyp
         window.wait(QUIET)
         assert window.find(".about").text.startswith("zoe, ") and window(HEARD) == 3840
         assert window.complaints() == []
-
-
-def test_a_voice_is_added_and_removed(page: Browser, served: Served, tmp_path):
-    page.click("summary")
-    page.fill("#voice-name", "bert")
-    page.find("#sample").send_keys(str(recording(tmp_path)))
-    page.click("#voice-form > button")  # without the speaker's consent
-    assert not page("return document.getElementById('voice-form').checkValidity()")
-    assert "bert" not in served.voices.names()
-    page.click("#consent")
-    page.click("#voice-form > button")
-    page.wait("return document.getElementById('voice').value === 'bert'")
-    assert "bert" in served.voices.names()
-    speak(page)
-    page.wait(QUIET)
-    assert page.find(".about").text.startswith("bert, ") and page(HEARD) > 0
-    page.click("#remove-voice")
-    page.wait("return document.getElementById('voice').value === ''")
-    assert "bert" not in served.voices.names()
-
-
-def test_a_voice_is_recorded(page: Browser, served: Served):
-    page.click("summary")
-    page.click("#record")
-    page.wait("return document.getElementById('record').ariaPressed === 'true'")
-    time.sleep(1.5)
-    page.click("#record")
-    assert page.wait("return document.getElementById('recorded').duration") > 1
-    page.fill("#voice-name", "greta")
-    page.click("#consent")
-    page.click("#voice-form > button")
-    page.wait("return document.getElementById('voice').value === 'greta'")
-    served.voices.remove("greta")
-
-
-WORDS = """
-const really = window.fetch;
-window.fetch = async (path, ...rest) => {
-  const answer = await really(path, ...rest);
-  if (path !== "v1/audio/speech") return answer;
-  const head = `data: ${JSON.stringify({ type: "words", words: arguments_[0] })}\\n\\n`;
-  const body = new ReadableStream({
-    async start(out) {
-      out.enqueue(new TextEncoder().encode(head));
-      for await (const part of answer.body) out.enqueue(part);
-      out.close();
-    },
-  });
-  return new Response(body, { status: 200 });
-};
-"""
-
-
-def test_words_light_up_when_they_have_times(page: Browser):
-    words = [
-        {"word": "The", "start": 0.0, "end": 0.1},
-        {"word": "wide", "start": 0.1, "end": 30.0},
-        {"word": "ran.", "start": 30.0, "end": 31.0},
-    ]
-    page(f"const arguments_ = arguments; {WORDS}", words)
-    speak(page)
-    page.wait("return document.querySelector('.now')?.textContent === 'wide'")
-    assert page.find(".words").text == TEXT
-    page.wait(QUIET)
-    assert page("return document.querySelectorAll('.now').length") == 0
-
-
-@needs_bundled
-def test_words_of_a_real_model_light_up_in_turn(window: Browser):
-    with started("--slots=1") as (_, url):
-        window.driver.get(url)
-        window.wait("return document.getElementById('only-model').textContent")
-        speak(window, "It has 12 rooms, and nobody lives there.", seed=1)
-        window.wait("return document.querySelector('.now')?.textContent === '12'")
-        window.wait("return document.querySelector('.now')?.textContent === 'lives'")
-        window.wait(QUIET)
-        spans = "return [...document.querySelectorAll('.words span')].map(x => x.textContent)"
-        assert window(spans) == window.find(".words").text.split()
-
-
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("size", [WIDE, PHONE])
-def test_it_fits_and_can_be_read(page: Browser, size, dark):
-    page.resize(size, dark)
-    page.click("summary")
-    speak(page, "Pneumonoultramicroscopicsilicovolcanoconiosis" * 2)
-    page.wait(HEARD)
-    page.click("#stop")
-    assert page("return document.documentElement.scrollWidth - innerWidth") <= 0
-    colours = """
-    return ['body', 'h1', '.card', '#speak', '.about', 'a', '#keys'].map((name) => {
-      const styles = [];
-      for (let at = document.querySelector(name); at; at = at.parentElement) {
-        styles.push(getComputedStyle(at));
-      }
-      const solid = styles.find((style) => style.backgroundColor !== 'rgba(0, 0, 0, 0)');
-      return [styles[0].color, solid.backgroundColor];
-    });
-    """
-    for ink, ground in page(colours):
-        assert contrast(ink, ground) >= 4.5, (ink, ground)
-    ground = luminance(page("return getComputedStyle(document.body).backgroundColor"))
-    assert ground < 0.1 if dark else ground > 0.8
-
-
-def luminance(colour: str) -> float:
-    parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_whoever_sees_nothing_and_has_no_mouse_can_use_it(page: Browser):
-    page.click("summary")
-    speak(page)
-    page.wait(QUIET)
-    for node in page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]:
-        of = {p["name"]: p["value"].get("value") for p in node.get("properties", [])}
-        if of.get("focusable") and not node["ignored"] and node["role"]["value"] != "RootWebArea":
-            assert node["name"]["value"], node
-    assert page.find("#status").get_attribute("role") == "status"
-    page.driver.get(page.driver.current_url)
-    page.wait("return document.getElementById('voice').length > 1")
-    keys = ActionChains(page.driver)
-    keys.send_keys(Keys.TAB).perform()
-    assert page("return document.activeElement.id") == "text"
-    keys.reset_actions()
-    keys.key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
-    page.wait(HEARD)
-    keys.reset_actions()
-    keys.send_keys(Keys.ESCAPE).perform()
-    assert page(QUIET)
-    reached = set()
-    for _ in range(20):
-        reached.add(page("return document.activeElement.className || document.activeElement.id"))
-        ActionChains(page.driver).send_keys(Keys.TAB).perform()
-    assert {"first", "voice", "speed", "seed", "replay", "place", "download"} <= reached
 
 
 def test_mistakes_are_told_in_the_servers_words(page: Browser, served: Served, monkeypatch):
