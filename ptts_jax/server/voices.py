@@ -70,10 +70,10 @@ class Voices:
         """The voice that a request names: a text, {"id": ...}, or None for the default."""
         if isinstance(asked, Voice | voices.Mixture):
             return asked
-        if isinstance(asked, dict):
-            asked = asked.get("id")
         if asked is None:
             return self._default()
+        if isinstance(asked, dict):
+            asked = asked.get("id")
         if not isinstance(asked, str):
             raise ApiError(400, "voice: give a name, or an object with an id", "voice")
         files, ready = self._in_folder(), self._ready()

@@ -53,6 +53,10 @@ def _calls(params, c):
     }
 
 
+def _exported(function, args, *platforms: str) -> str:
+    return jax.export.export(function.jitted, platforms=platforms)(*args).mlir_module()
+
+
 @pytest.mark.parametrize(
     ("kind", "config"),
     [("float32", tiny.PLAIN), ("bfloat16", tiny.PLAIN), ("int8", tiny.RICH)],
@@ -60,7 +64,7 @@ def _calls(params, c):
 )
 def test_every_function_lowers_for_accelerators(config, kind):
     for name, (function, args) in _calls(_params(config, kind), config).items():
-        module = jax.export.export(function, platforms=["cuda", "tpu"])(*args).mlir_module()
+        module = _exported(function, args, "cuda", "tpu")
         assert not re.findall(r"custom_call @\S+", module), name
 
 
@@ -77,7 +81,7 @@ def test_products_are_exact_on_accelerators():
     calls = _calls(tiny.params(tiny.PLAIN), tiny.PLAIN)
     for name in ("step", "decode", "encode"):
         function, args = calls[name]
-        module = jax.export.export(function, platforms=["cuda"])(*args).mlir_module()
+        module = _exported(function, args, "cuda")
         products = re.findall(r"stablehlo\.(?:dot_general|convolution).*", module)
         assert products
         assert all("HIGHEST" in product for product in products), name

@@ -128,6 +128,8 @@ def test_a_voice_may_be_an_object(served: Served):
         ({"seed": 1.5}, "seed"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"voice": 3}, "voice"),
+        ({"voice": {"name": "anna"}}, "voice"),
+        ({"voice": {"id": None}}, "voice"),
         ({"voice": "../anna"}, "voice"),
         ({"voice": "/etc/passwd"}, "voice"),
         ({"voice": "anna.safetensors"}, "voice"),

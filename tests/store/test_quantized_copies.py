@@ -176,6 +176,7 @@ class Loaded(ValueError):
 )
 def test_speak_passes_the_flags_on(monkeypatch, capsys, tmp_path, flags, expected):
     from ptts_jax import speak
+    from ptts_jax.text import reading
 
     seen = {}
 
@@ -187,7 +188,7 @@ def test_speak_passes_the_flags_on(monkeypatch, capsys, tmp_path, flags, expecte
         seen["text"] = words
 
     monkeypatch.setattr(ptts_jax, "load", load)
-    monkeypatch.setattr(speak.Manner, "segments", segments)
+    monkeypatch.setattr(reading.Manner, "segments", segments)
     monkeypatch.chdir(tmp_path)
     for order in ([*flags, TEXT], [TEXT, *flags]):
         assert speak.main(["speak", *order]) == 1
