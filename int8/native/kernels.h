@@ -8,6 +8,7 @@
 
 #include "isa/avx2.h"
 #include "isa/avx512.h"
+#include "isa/avx512vnni.h"
 #if (defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11)
 #define INT8_HAVE_AVXVNNI
 #include "isa/avxvnni.h"
@@ -27,19 +28,21 @@
 namespace int8k {
 
 // The numbers are part of the interface to Python (library.py).
-enum Isa : int { kAuto = 0, kPortable = 1, kAvx2 = 2, kAvxVnni = 3, kAvx512Vnni = 4, kNeon = 5 };
-constexpr int kIsaCount = 6;
+enum Isa : int {
+  kAuto = 0, kPortable = 1, kAvx2 = 2, kAvxVnni = 3, kAvx512Vnni = 4, kNeon = 5, kAvx512 = 6
+};
+constexpr int kIsaCount = 7;
 
 inline bool supported(int isa) {
   if (isa == kPortable) return true;
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == kAvx2) return avx2;
-  if (isa == kAvx512Vnni) {
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
-  }
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (isa == kAvx512) return avx512;
+  if (isa == kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
 #if defined(INT8_HAVE_AVXVNNI)
   if (isa == kAvxVnni) {  // leaf 7.1, eax bit 4; older compilers have no name for it
     unsigned a = 0, b = 0, c = 0, d = 0;
@@ -64,7 +67,7 @@ inline bool supported(int isa) {
 
 inline int best_isa() {
   static const int best = [] {
-    for (int isa : {kAvx512Vnni, kAvxVnni, kAvx2, kNeon}) {
+    for (int isa : {kAvx512Vnni, kAvx512, kAvxVnni, kAvx2, kNeon}) {
       if (supported(isa)) return isa;
     }
     return static_cast<int>(kPortable);
@@ -83,20 +86,24 @@ struct Kernels {
 
 // Those of a supported instruction set.
 inline Kernels kernels(int isa) {
-// The product from one namespace, all the rest from another.
-#define INT8_KERNELS(product, rest) \
-  { product::run, rest::float_columns, rest::attend, rest::convolve, rest::normalise, rest::speak }
+// The product, the vocoder, and all that multiplies floats, each from the best namespace that has it.
+#define INT8_KERNELS(product, vocoder, floats)                                               \
+  {                                                                                          \
+    product::run, floats::float_columns, floats::attend, floats::convolve, floats::normalise, \
+        vocoder::speak                                                                       \
+  }
   switch (isa == kAuto ? best_isa() : isa) {
 #if defined(__x86_64__)
-    case kAvx512Vnni: return INT8_KERNELS(avx512, avx512);
-    case kAvx2: return INT8_KERNELS(avx2, avx2);
+    case kAvx512Vnni: return INT8_KERNELS(avx512vnni, avx512vnni, avx512);
+    case kAvx512: return INT8_KERNELS(avx512, avx512, avx512);
+    case kAvx2: return INT8_KERNELS(avx2, avx2, avx2);
 #if defined(INT8_HAVE_AVXVNNI)
-    case kAvxVnni: return INT8_KERNELS(avxvnni, avx2);
+    case kAvxVnni: return INT8_KERNELS(avxvnni, avx2, avx2);
 #endif
 #elif defined(INT8_HAVE_NEON)
-    case kNeon: return INT8_KERNELS(neon, neon);
+    case kNeon: return INT8_KERNELS(neon, neon, neon);
 #endif
-    default: return INT8_KERNELS(portable, portable);
+    default: return INT8_KERNELS(portable, portable, portable);
   }
 #undef INT8_KERNELS
 }

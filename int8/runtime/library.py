@@ -19,7 +19,7 @@ from int8.runtime.build import BuildError, build, opened
 
 TARGETS = ("int8_dot", "int8_float_dot", "int8_attend", "int8_conv", "int8_norm", "int8_vocoder")
 # The numbers of enum Isa in native/kernels.h.
-ISAS = {"portable": 1, "avx2": 2, "avxvnni": 3, "avx512vnni": 4, "neon": 5}
+ISAS = {"portable": 1, "avx2": 2, "avxvnni": 3, "avx512vnni": 4, "neon": 5, "avx512": 6}
 MAX_THREADS = 4  # of a prefill: it is short, and the machine is not ours alone
 
 _lock = threading.Lock()

@@ -1,5 +1,5 @@
 // AVX-VNNI (the VEX form, on client processors without AVX512): 32 weights a step, shifted by 128
-// as in avx512.h.
+// as in avx512vnni.h.
 #pragma once
 
 #include <immintrin.h>
