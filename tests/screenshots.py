@@ -16,6 +16,7 @@ def main(url: str, folder: Path) -> None:
         page.resize(browser.WIDE)
         page.driver.get(url)
         page.wait("return document.getElementById('only-model').textContent")
+        page.click("#check")
         for text in ("A first sentence.", "The lamps were lit, one after another."):
             page.fill("#text", text)
             page.click("#speak")

@@ -20,7 +20,7 @@ def test_it_fits_and_can_be_read(page: Browser, size, dark):
     page.click("#stop")
     assert page("return document.documentElement.scrollWidth - innerWidth") <= 0
     colours = """
-    return ['body', 'h1', '.card', '#speak', '.about', 'a', '#keys'].map((name) => {
+    return ['body', 'h1', '.card', '#speak', '.checks', '.about', 'a', '#keys'].map((name) => {
       const styles = [];
       for (let at = document.querySelector(name); at; at = at.parentElement) {
         styles.push(getComputedStyle(at));
@@ -70,4 +70,4 @@ def test_whoever_sees_nothing_and_has_no_mouse_can_use_it(page: Browser):
     for _ in range(20):
         reached.add(page("return document.activeElement.className || document.activeElement.id"))
         ActionChains(page.driver).send_keys(Keys.TAB).perform()
-    assert {"first", "voice", "speed", "seed", "replay", "place", "download"} <= reached
+    assert {"first", "voice", "speed", "seed", "check", "replay", "place", "download"} <= reached

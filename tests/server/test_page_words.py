@@ -2,9 +2,11 @@
 
 import pytest
 
+from ptts_jax.engine import checks
+from ptts_jax.engine.checks import Fault
 from tests.commands.test_serve import needs_bundled, started
-from tests.support.browser import Browser
-from tests.support.page import QUIET, TEXT, speak
+from tests.support.browser import PHONE, Browser
+from tests.support.page import HEARD, QUIET, TEXT, speak
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +53,46 @@ def test_words_of_a_real_model_light_up_in_turn(window: Browser):
         window.wait(QUIET)
         spans = "return [...document.querySelectorAll('.words span')].map(x => x.textContent)"
         assert window(spans) == window.find(".words").text.split()
+
+
+RIVER = Fault("skipped", "river", (4, 9))
+
+
+@pytest.mark.parametrize(
+    "tries, told",
+    [
+        (1, "Checked: no word is skipped or repeated."),
+        (2, "Checked: said again once; no word is skipped or repeated."),
+        (3, "Checked: said again 2 times; no word is skipped or repeated."),
+        (99, f"Checked: said again {checks.TRIES} times; still wrong: skipped “river”."),
+    ],
+)
+def test_what_is_said_wrong_is_said_again_and_told(page: Browser, tts, monkeypatch, tries, told):
+    right = lambda job: job.seed >= (tries - 1) * checks.NEXT_SEED  # noqa: E731
+    monkeypatch.setattr(checks, "faults", lambda job, *_: [] if right(job) else [RIVER])
+    page.click("#check")
+    speak(page, seed=5)
+    page.wait(QUIET)
+    assert page.find(".checks").text == told
+    assert page(HEARD) == len(tts.generate(TEXT, seed=5, checks=[]))
+
+
+def test_without_noise_what_is_wrong_is_told_at_once(page: Browser, monkeypatch):
+    long = Fault("repeated", "Pneumonoultramicroscopicsilicovolcanoconiosis" * 2, (38, 42))
+    monkeypatch.setattr(checks, "faults", lambda *_: [RIVER, long, RIVER])
+    page.resize(PHONE)
+    page.click("#check")
+    speak(page, seed=5, temperature=0)
+    page.wait(QUIET)
+    told = f"Checked: wrong: skipped “river” (2 times), repeated “{long.text}”;"
+    assert page.find(".checks").text == f"{told} the model would say it the same again."
+    assert page("return document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_nothing_is_checked_unless_it_is_asked_for(page: Browser, tts, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checks, "faults", lambda *of: asked.append(of) or [])
+    speak(page, seed=5)
+    page.wait(QUIET)
+    assert asked == [] and not page.find(".checks").is_displayed()
+    assert page(HEARD) == len(tts.generate(TEXT, seed=5))

@@ -57,6 +57,7 @@ function request() {
     seed: number("seed") ?? crypto.getRandomValues(new Uint32Array(1))[0],
     temperature: number("temperature"),
     speed: number("speed"),
+    check: field("check").checked || undefined,
   };
 }
 
@@ -84,9 +85,10 @@ async function speak() {
 }
 
 async function receive(take, signal) {
-  for await (const { samples, words } of speech(take.request, signal)) {
+  for await (const { samples, words, checks } of speech(take.request, signal)) {
     if (!take.length) add(take);
     if (words) take.addWords(words);
+    if (checks) take.showChecks(checks);
     if (!samples) continue;
     take.add(samples);
     player.add(take, samples);

@@ -34,7 +34,7 @@ export function askForSpeech(body, signal) {
   return ask("v1/audio/speech", { method: "POST", body: JSON.stringify(body), headers, signal });
 }
 
-// Speech while it is made: { samples } and { words }, in order.
+// Speech while it is made: { samples } and { words }, in order, and { checks } where they are asked for.
 export async function* speech(request, signal) {
   const form = { response_format: "pcm", stream_format: "sse", timestamps: true };
   const answer = await askForSpeech({ ...request, ...form }, signal);
@@ -51,6 +51,7 @@ export async function* speech(request, signal) {
       if (event.error) throw new Refused(event.error.message, 0);
       done ||= event.type === "speech.audio.done";
       if (event.words) yield { words: event.words };
+      if (event.checks) yield { checks: event.checks };
       if (event.audio) {
         const bytes = Uint8Array.from([...odd, ...bytesOf(event.audio)]);
         odd = bytes.subarray(bytes.length & ~1);

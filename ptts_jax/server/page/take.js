@@ -74,6 +74,23 @@ export class Take {
     }
   }
 
+  // How its sentences went: [{ tries, faults: [{ kind, text }] }].
+  showChecks(checks) {
+    const again = checks.reduce((sum, { tries }) => sum + tries - 1, 0);
+    const found = new Map(); // how often
+    for (const { kind, text } of checks.flatMap((check) => check.faults)) {
+      const fault = `${kind} “${text}”`;
+      found.set(fault, (found.get(fault) ?? 0) + 1);
+    }
+    const wrong = [...found].map(([fault, count]) => (count > 1 ? `${fault} (${count} times)` : fault));
+    const parts = [again && `said again ${again === 1 ? "once" : `${again} times`}`];
+    if (!wrong.length) parts.push("no word is skipped or repeated");
+    else if (again) parts.push(`still wrong: ${wrong.join(", ")}`);
+    else parts.push(`wrong: ${wrong.join(", ")}`, "the model would say it the same again");
+    this.find(".checks").textContent = `Checked: ${parts.filter(Boolean).join("; ")}.`;
+    this.find(".checks").hidden = false;
+  }
+
   // The same seed gives the same speech, so the server makes it again in another format.
   async download(format) {
     const here = format === "wav" && this.complete;
