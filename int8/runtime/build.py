@@ -32,7 +32,7 @@ OPTIMISE = ["-O2", "-ftree-vectorize"]  # GCC's -O2 alone holds the vectoriser b
 EXACT = ["-ffp-contract=off"]  # all instruction sets round alike
 FLAGS = ["-std=c++17", *OPTIMISE, *EXACT, "-fPIC", "-shared", "-pthread", "-fvisibility=hidden"]
 FOREIGN = ("cl", "clang-cl", "icl", "nvcc")  # compilers that take other flags
-TIMEOUT = 300  # seconds; some 20 are normal, more on a busy machine
+TIMEOUT = 900  # seconds; some 20 are normal, far more on a busy machine
 
 _log = logging.getLogger("int8")
 
