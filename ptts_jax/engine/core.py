@@ -22,7 +22,7 @@ from ptts_jax.engine.rows import Chunk, Rows
 from ptts_jax.engine.scheduler import HUNGRY, SINGLES, Event, Full, Request, Scheduler
 from ptts_jax.engine.speech import Speech, Utterance
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 HELD = 0.01  # seconds until the decoder looks again whether a block can be begun
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ptts_jax.engine import loops
-from ptts_jax.model.codec import CodecState
+from ptts_jax.model.codec_state import CodecState
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 BLOCK = 8  # frames that are decoded at once, where there are as many: they cost half as much
 

@@ -6,7 +6,7 @@ from ptts_jax.engine import heads
 from ptts_jax.engine.checks import TRIES, Checked, Trying
 from ptts_jax.engine.request import Options
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 
 def looks_at_noise(params: Params, config: Config) -> bool:

@@ -21,7 +21,7 @@ from ptts_jax.model import config as configs
 from ptts_jax.model import released
 from ptts_jax.model.caches.watched import Head
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store.paths import cache_dir, remember
 from ptts_jax.text import following
 from ptts_jax.text.tokenizer import Tokenizer

@@ -14,13 +14,14 @@ import numpy as np
 from ptts_jax.engine.caches import Caches
 from ptts_jax.engine.request import Job, noise
 from ptts_jax.engine.voices import Voice
-from ptts_jax.model import generate, lm
+from ptts_jax.model import generate
+from ptts_jax.model.caches import shapes
 from ptts_jax.model.caches.full import FullCache
 from ptts_jax.model.caches.protocol import Cache, Shape
 from ptts_jax.model.caches.watched import Head, Watched
-from ptts_jax.model.codec import CodecState
+from ptts_jax.model.codec_state import CodecState
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.text import longest_chunk
 
 # Few shapes to compile, and few slots wasted: most sentences have 16 to 24 tokens. One pass of 64
@@ -48,7 +49,7 @@ def shape_for(
     """The shape of a cache with a row for each voice, any of which holds any of the jobs."""
     fixed = max(voice.length for voice in voices) + max(len(job.tokens) for job in jobs)
     slots = kind.slots_for(fixed, max(job.limit for job in jobs))
-    return lm.cache_shape(params["lm"], config.flow_lm, len(voices), slots)
+    return shapes.cache_shape(params["lm"], config.flow_lm, len(voices), slots)
 
 
 def opened(

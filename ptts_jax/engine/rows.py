@@ -24,7 +24,7 @@ from ptts_jax.model.caches.protocol import Shape
 from ptts_jax.model.caches.watched import Head
 from ptts_jax.model.config import Config
 from ptts_jax.model.generate import Frame, GenState
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.text import longest_chunk, max_frames
 
 

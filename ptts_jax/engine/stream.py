@@ -13,7 +13,7 @@ from ptts_jax.engine.request import Job
 from ptts_jax.engine.speech import Utterance
 from ptts_jax.engine.voices import Voice
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 BATCH_SLOTS = 8  # utterances side by side on a device
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ptts_jax.model import generate, lm
-from ptts_jax.model.caches import rows
-from ptts_jax.model.codec import encoder_state
+from ptts_jax.model import generate
+from ptts_jax.model.caches import rows, shapes
+from ptts_jax.model.codec_state import encoder_state
 from ptts_jax.model.config import Config, FlowLMConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store import safetensors
 
 ENCODE_FRAMES = 16  # latent frames per call of the encoder: one shape, bounded memory
@@ -158,6 +158,8 @@ def _length(path: str | Path, tensors: dict[str, np.ndarray], name: str) -> int:
 
 def clone(params: Params, config: Config, wave: np.ndarray) -> Voice:
     """A voice from a prepared prompt [T] at the model's rate (see audio.prepare_prompt)."""
+    from ptts_jax.model import lm  # Flax, which takes a while to import
+
     latents = encode(params, config, wave)
     padding = -latents.shape[1] % PROMPT_BLOCK  # not another compilation for every length
     latents = np.pad(latents, ((0, 0), (0, padding), (0, 0)))
@@ -182,7 +184,7 @@ def from_embeddings(params: Params, config: Config, x: np.ndarray) -> Voice:
     """A voice from the embeddings of its prompt, [1, L, d]."""
     length = x.shape[1]
     x = np.pad(x, ((0, 0), (0, -length % PROMPT_BLOCK), (0, 0)))
-    cache = lm.new_cache(config.flow_lm, 1, rows.bucket(length))
+    cache = shapes.new_cache(config.flow_lm, 1, rows.bucket(length))
     zero = np.zeros(1, np.int32)
     state = generate.begin(params, config, 1, cache, zero, zero, np.zeros(1, np.float32))
     for at in range(0, length, PROMPT_BLOCK):

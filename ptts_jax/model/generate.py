@@ -4,28 +4,29 @@
 block of frames; `first` is a last block and the first step in one. All about a row is its own, so
 rows come (`insert`) and go (`release`) at any frame. Knows parameters, configs and arrays; no
 files, text, threads or clocks.
+The networks are imported where they are traced: they need Flax, which takes a while to import, and
+functions that are compiled already need neither.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array, lax
 
-from ptts_jax.model import codec, head, lm
+from ptts_jax.model import codec_state, pytree
 from ptts_jax.model.caches import rows, watched
 from ptts_jax.model.caches.protocol import Cache
-from ptts_jax.model.codec import CodecState
+from ptts_jax.model.codec_state import CodecState
 from ptts_jax.model.config import Config
 from ptts_jax.model.kept import Function
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 MIN_FRAMES_BEFORE_EOS = 6  # some voices cross the threshold before they have spoken
 NO_EOS = -1
 
 
-@struct.dataclass
+@pytree.dataclass
 class GenState:
     """All that generation carries from frame to frame. Rows are independent utterances."""
 
@@ -46,7 +47,7 @@ class GenState:
         return after | (self.frame >= self.limit)
 
 
-@struct.dataclass
+@pytree.dataclass
 class Frame:
     latent: Array  # [B, D], normalised as the language model sees it
     eos_logit: Array  # [B]
@@ -64,6 +65,8 @@ def _begin(
     eos_threshold: Array,
 ) -> GenState:
     """The state before any text; `cache` holds each row's voice. All else is [B]."""
+    from ptts_jax.model import head
+
     batch = tail.shape[0]
     return GenState(
         cache=cache,
@@ -103,6 +106,8 @@ _NONE = {"cache": None, "times": None}  # what is not [B, ...]
 
 def _prefill(params: Params, config: Config, state: GenState, x: Array, count: Array) -> GenState:
     """Append embeddings x [B, T, d], of which the first count [B] of each row are meant."""
+    from ptts_jax.model import lm
+
     slot = jnp.arange(x.shape[1], dtype=jnp.int32)
     start = state.cache.positions
     positions = jnp.where(slot < count[:, None], start[:, None] + slot, -1)
@@ -114,12 +119,16 @@ def _prefill(params: Params, config: Config, state: GenState, x: Array, count: A
 def _prefill_text(
     params: Params, config: Config, state: GenState, tokens: Array, count: Array
 ) -> GenState:
+    from ptts_jax.model import lm
+
     x = lm.embed_text(params["lm"], config.flow_lm, tokens)
     return _prefill(params, config, state, x, count)
 
 
 def _step(params: Params, config: Config, state: GenState, noise: Array) -> tuple[GenState, Frame]:
     """One frame for every row; noise [B, D] is already scaled to the temperature."""
+    from ptts_jax.model import lm
+
     p, c = params["lm"], config.flow_lm
     x = lm.embed_latent(p, state.latent[:, None])  # [B, 1, d]
     # A row that has ended costs no attention and stays as it is.
@@ -135,6 +144,8 @@ def _first(
 
     The first latent stands in the slot behind the tokens, so that the weights are read once.
     """
+    from ptts_jax.model import lm
+
     p, c = params["lm"], config.flow_lm
     slot, last = jnp.arange(tokens.shape[1], dtype=jnp.int32), count[:, None]
     x = lm.embed_text(p, c, tokens)  # [B, T, d]
@@ -150,6 +161,8 @@ def _framed(
     params: Params, config: Config, state: GenState, cache: Cache, z: Array, noise: Array
 ) -> tuple[GenState, Frame]:
     """A frame from the backbone's output z [B, Z] in the slot of the latent before it."""
+    from ptts_jax.model import head, lm
+
     p, c = params["lm"], config.flow_lm
     logit = lm.eos_logit(p, z)
     latent = head.sample(p["head"], c.flow, z, noise, state.times)
@@ -195,6 +208,8 @@ def _decode(
     params: Params, config: Config, state: CodecState, latents: Array
 ) -> tuple[CodecState, Array]:
     """Normalised latents [B, T, D] -> waveform [B, T * frame_size]."""
+    from ptts_jax.model import codec
+
     latents = latents * params["lm"]["std"] + params["lm"]["mean"]
     wave, state = codec.decode(params["codec"], config.mimi, latents, state)
     return state, wave
@@ -204,6 +219,8 @@ def _encode(
     params: Params, config: Config, state: CodecState, wave: Array
 ) -> tuple[CodecState, Array]:
     """Waveform [B, T * frame_size] -> voice latents [B, T, inner]."""
+    from ptts_jax.model import codec
+
     latents, state = codec.encode(params["codec"], config.mimi, wave, state)
     return state, latents
 
@@ -226,5 +243,5 @@ step = _driver(_step)
 scan_steps = _driver(_scan_steps)
 several = _driver(some_frames)
 decode = _driver(_decode)
-new_decoder = Function(codec.decoder_state, static=("c", "batch"))
+new_decoder = Function(codec_state.decoder_state, static=("c", "batch"))
 encode = _driver(_encode)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ptts_jax.model.config import FlowConfig
-from ptts_jax.model.layers import LayerNorm, Linear, Params, VarianceNorm, parameter
+from ptts_jax.model.layers import LayerNorm, Linear, VarianceNorm, parameter
+from ptts_jax.model.pytree import Params
 
 UNROLLED = 4  # sampling steps; more are a loop, which compiles once for all of them
 

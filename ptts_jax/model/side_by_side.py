@@ -9,18 +9,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
-from ptts_jax.model import generate
+from ptts_jax.model import generate, pytree
 from ptts_jax.model.caches import watched
 from ptts_jax.model.config import Config
 from ptts_jax.model.generate import Frame, GenState
 from ptts_jax.model.kept import Function
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 
-@struct.dataclass
+@pytree.dataclass
 class SideBySide:
     """Caches of one row each as the cache of them all; of whatever kind they are."""
 

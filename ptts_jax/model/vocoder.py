@@ -14,47 +14,31 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
 from int8 import dequantized, subframes
-from ptts_jax.model.codec_config import VOCODER_STEP, VocoderConfig
-from ptts_jax.model.layers import Linear, Params, parameter
+from ptts_jax.model.codec_config import VOCODER_STEP
+from ptts_jax.model.layers import Linear, parameter
+from ptts_jax.model.pytree import Params
+from ptts_jax.model.vocoder_state import (
+    CEPSTRA,
+    CONDITION,
+    FIRST,
+    GRUS,
+    LONGEST,
+    NARROW,
+    PITCH_WIDTH,
+    PITCHES,
+    SHORTEST,
+    SUBFRAMES,
+    TAPS,
+    WIDE,
+    N,
+    VocoderState,
+)
 
-CEPSTRA, FEATURES = 18, 20
-SUBFRAMES, N = 4, VOCODER_STEP // 4
-CONDITION = 80  # numbers that a subframe is told
-LONGEST, SHORTEST = 256, 32  # samples of a pitch period
-PITCHES, PITCH_WIDTH = 224, 12  # of the table of periods
-TAPS, NARROW, WIDE = 3, 64, 128  # of the convolution over steps, and its widths
-INPUT = CONDITION + N + 4 + N  # what the first layer of a subframe sees
-FIRST = 192
-GRUS = (160, 128, 128)
 EMPHASIS = 0.85  # taken from what is spoken, as it was put on what was analysed
 FLOOR = 1e-4  # power below which a spectrum tells nothing
-
-
-@struct.dataclass
-class VocoderState:
-    """What is kept between two steps."""
-
-    steps: Array  # [B, TAPS - 1, NARROW]: of the convolution
-    period: Array  # [B] int32 samples, of the last step; 0 before the first
-    signal: Array  # [B, LONGEST]: before the emphasis is taken off
-    inputs: Array  # [B, INPUT]: of the last subframe
-    grus: tuple[Array, ...]  # [B, width] each
-    last: Array  # [B]: the last sample
-
-    @staticmethod
-    def init(batch: int) -> "VocoderState":
-        return VocoderState(
-            jnp.zeros((batch, TAPS - 1, NARROW)),
-            jnp.zeros((batch,), jnp.int32),
-            jnp.zeros((batch, LONGEST)),
-            jnp.zeros((batch, INPUT)),
-            tuple(jnp.zeros((batch, width)) for width in GRUS),
-            jnp.zeros((batch,)),
-        )
 
 
 class Vocoder(nn.Module):
@@ -189,11 +173,6 @@ def ago(signal: Array, period: Array) -> Array:
 _LAG = np.arange(N) - np.arange(N)[:, None]
 RINGING = np.where(_LAG >= 0, EMPHASIS ** np.maximum(_LAG, 0), 0).astype(np.float32)
 FADING = (EMPHASIS ** np.arange(1, N + 1)).astype(np.float32)
-
-
-def spectra_past(c: VocoderConfig, batch: int) -> Array:
-    """[B, window - step]: the samples that the next spectrum still needs."""
-    return jnp.zeros((batch, c.window - VOCODER_STEP))
 
 
 def spectra(wave: Array, past: Array) -> tuple[Array, Array]:

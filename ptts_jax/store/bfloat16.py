@@ -13,7 +13,7 @@ import numpy as np
 
 from convert import flatten, unflatten
 from int8 import QTensor, resolve_backend
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 LARGE = 100_000  # numbers: fewer are not worth a type of their own
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

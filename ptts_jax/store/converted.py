@@ -16,7 +16,7 @@ from convert import flatten, unflatten
 from int8 import QTensor, dequantized
 from int8.store import pack, unpack
 from ptts_jax.model.config import Config, parse, to_yaml
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store import bfloat16, quantization, safetensors, weights
 from ptts_jax.store.paths import cache_dir, remember
 from ptts_jax.store.quantization import Int8

@@ -16,7 +16,7 @@ from convert import flatten, unflatten
 from int8 import QTensor, exact, qtensor
 from int8.policy import Report, cast_tree, check_groups, quantize_tree
 from int8.qtensor import BITS, GROUP_SIZES
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 _BLOCK = r"layers/layer_\d+"
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -22,9 +22,8 @@ import numpy as np
 from convert import ConvertError, flatten, from_reference, raw, unflatten
 from int8.store import pack, unpack
 from ptts_jax.messages import say
-from ptts_jax.model import codec, lm
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store import bfloat16, quantization, safetensors
 from ptts_jax.store.quantization import Int8
 from ptts_jax.store.safetensors import FileError
@@ -43,6 +42,8 @@ class Loaded:
 
 def init(key: jax.Array, config: Config) -> Params:
     """Fresh parameters of a whole model."""
+    from ptts_jax.model import codec, lm  # Flax, which takes a while to import
+
     c = config.mimi
     keys = jax.random.split(key, 3)
     latents, wave = jnp.zeros((1, 1, c.latent_dim)), jnp.zeros((1, c.frame_size))

@@ -26,6 +26,8 @@ try:
 finally:
     if "COUNTS" in os.environ:
         json.dump(count, open(os.environ["COUNTS"], "w"))
+    if "MODULES" in os.environ:
+        json.dump([*sys.modules], open(os.environ["MODULES"], "w"))
 """
 
 
@@ -83,6 +85,20 @@ def test_the_second_run_compiles_nothing(launch, place, entries):
     assert compiled(speak_once("fourth")) == 0
     want = Path("first.wav").read_bytes()
     assert all(Path(f"{n}.wav").read_bytes() == want for n in ("second", "third", "fourth"))
+
+
+def test_what_is_compiled_and_ready_is_spoken_without_flax(launch):
+    """Nor anything else that takes long to import and that only other work needs."""
+
+    def imported(*words: str) -> set[str]:
+        call = launch(
+            "--quiet", "--output=a.wav", *words, "Hello.", env={"MODULES": "modules.json"}
+        )
+        assert (call.communicate(timeout=300)[1], call.returncode) == (b"", 0)
+        return {name.partition(".")[0] for name in json.loads(Path("modules.json").read_text())}
+
+    assert "flax" in imported("--export_voice=me.safetensors")  # to clone a voice
+    assert not imported("--voice=me.safetensors") & {"flax", "optax", "huggingface_hub"}
 
 
 def test_a_cache_that_cannot_be_kept(launch):

@@ -11,7 +11,7 @@ import pytest
 
 from convert.__main__ import _check_whole
 from int8 import QTensor, dequantize
-from ptts_jax.model import codec, config, vocoder
+from ptts_jax.model import codec, config, vocoder, vocoder_state
 from ptts_jax.store import converted, safetensors
 from tests.support import tiny
 from tests.support.streaming import assert_streams
@@ -108,7 +108,7 @@ def test_a_gru_by_hand():
 
 def test_spectra_of_a_tone():
     wave = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(1600) / 16_000)[None]
-    found, past = vocoder.spectra(wave, vocoder.spectra_past(MIMI.vocoder, 1))
+    found, past = vocoder.spectra(wave, vocoder_state.spectra_past(MIMI.vocoder, 1))
     assert found.shape == (1, 10, 241) and past.shape == (1, 320)
     assert (np.asarray(found[0, 3:]).argmax(-1) == 30).all()  # bins of 33 Hz
     np.testing.assert_array_equal(past, wave[:, -320:])

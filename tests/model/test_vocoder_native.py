@@ -10,7 +10,7 @@ import pytest
 import int8
 from int8.runtime import library
 from ptts_jax.model import vocoder
-from ptts_jax.model.vocoder import CONDITION, GRUS, INPUT, LONGEST
+from ptts_jax.model.vocoder_state import CONDITION, GRUS, INPUT, LONGEST
 
 
 @pytest.fixture(autouse=True)

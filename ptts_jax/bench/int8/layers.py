@@ -17,7 +17,8 @@ from convert import flatten
 from int8 import QTensor, dequantize, elu
 from ptts_jax.bench.statistics import relative_rms
 from ptts_jax.model.conv import Conv
-from ptts_jax.model.layers import Linear, Params
+from ptts_jax.model.layers import Linear
+from ptts_jax.model.pytree import Params
 from ptts_jax.store.quantization import GROUPS, Int8, as_matrix, of_vocoder, quantize
 
 Around = Callable[[str, nn.Module, Callable[..., Any], tuple[Any, ...]], Any]

@@ -18,7 +18,7 @@ from ptts_jax.bench.int8.speech import Run, Setup
 from ptts_jax.bench.int8.subject import Subject
 from ptts_jax.bench.statistics import summarize
 from ptts_jax.messages import say
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store import quantization
 from ptts_jax.store.quantization import Int8
 

@@ -25,7 +25,7 @@ from ptts_jax.engine.voices import Voice
 from ptts_jax.model import generate, head, lm
 from ptts_jax.model.caches.full import FullCache
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 ROWS = 8  # utterances side by side
 

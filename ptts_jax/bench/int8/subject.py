@@ -13,7 +13,7 @@ from ptts_jax.bench.int8.speech import Setup
 from ptts_jax.engine.request import Job, Options
 from ptts_jax.engine.voices import Voice
 from ptts_jax.messages import say
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store.quantization import of_vocoder
 from ptts_jax.text import check_speakable, chunks
 from ptts_jax.tts import TTS

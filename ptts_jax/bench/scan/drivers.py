@@ -16,7 +16,7 @@ from jax import Array
 from ptts_jax.model import generate
 from ptts_jax.model.config import Config
 from ptts_jax.model.generate import Frame, GenState
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 
 @dataclass(frozen=True)

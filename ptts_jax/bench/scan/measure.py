@@ -21,7 +21,7 @@ from ptts_jax.bench.scan import drivers
 from ptts_jax.model import generate, lm
 from ptts_jax.model.config import Config
 from ptts_jax.model.generate import GenState
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 PASS = 32  # entries that are written at once to fill a cache
 

@@ -16,7 +16,7 @@ from ptts_jax.engine import loops
 from ptts_jax.model import generate, head, lm
 from ptts_jax.model.caches.full import FullCache
 from ptts_jax.model.config import Config
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 Times = dict[str, list[float]]  # case -> milliseconds of each call
 

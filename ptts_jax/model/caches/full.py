@@ -5,15 +5,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.attention import Slots, attend_in_place
 from ptts_jax.model.caches import rows
 from ptts_jax.model.caches.protocol import Prompt, Shape
 
 
-@struct.dataclass
+@pytree.dataclass
 class FullCache(rows.BySlot):
     k: tuple[Array, ...]  # per layer [B * Hkv, S, D], float32 or bfloat16
     v: tuple[Array, ...]  # per layer [B * Hkv, S, D], alike

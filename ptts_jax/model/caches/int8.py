@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.attention import attend, visible, write
 from ptts_jax.model.caches import rows
 from ptts_jax.model.caches.full import FullCache
 from ptts_jax.model.caches.protocol import Prompt, Shape
 
 
-@struct.dataclass
+@pytree.dataclass
 class Quantised:
     values: tuple[Array, ...]  # per layer [B * Hkv, S, D] int8
     scales: tuple[Array, ...]  # per layer [B * Hkv, S, 1] float32
@@ -37,7 +37,7 @@ def _quantised(x: Array) -> tuple[Array, Array]:
     return jnp.round(x / jnp.maximum(scale, 1e-30)).astype(jnp.int8), scale
 
 
-@struct.dataclass
+@pytree.dataclass
 class Int8Cache(rows.BySlot):
     k: Quantised
     v: Quantised

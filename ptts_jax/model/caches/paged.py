@@ -10,9 +10,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.attention import attend, visible
 from ptts_jax.model.caches import rows
 from ptts_jax.model.caches.full import FullCache
@@ -21,7 +21,7 @@ from ptts_jax.model.caches.protocol import Prompt, Shape
 BLOCK = 32  # entries
 
 
-@struct.dataclass
+@pytree.dataclass
 class PagedCache:
     k: tuple[Array, ...]  # per layer [P, Hkv, BLOCK, D]
     v: tuple[Array, ...]  # per layer [P, Hkv, BLOCK, D]

@@ -1,9 +1,9 @@
 """What a key/value cache of the language model must offer: the one place where that is written.
 
-A cache is a pytree of arrays (a `flax.struct.dataclass`). How it stores and how it attends is its
-own business: the model, the drivers and the benchmark use what stands here and nothing else. Rows
-of a batch are independent: each has its own history, and none sees or delays another.
-`full.py` is the simplest one; every cache passes tests/model/test_caches.py.
+A cache is a pytree of arrays (a `pytree.dataclass`, or one of Flax's). How it stores and how it
+attends is its own business: the model, the drivers and the benchmark use what stands here and
+nothing else. Rows of a batch are independent: each has its own history, and none sees or delays
+another. `full.py` is the simplest one; every cache passes tests/model/test_caches.py.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,9 @@ The entry at position p is in slot p if it is pinned; the others take turns in t
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.attention import Slots, attend_in_place
 from ptts_jax.model.caches import rows
 from ptts_jax.model.caches.full import FullCache
@@ -18,11 +18,11 @@ WINDOW = 128  # frames: about ten seconds
 ROOM = 64  # entries of one pass; a query still sees what the last ones of its pass write over
 
 
-@struct.dataclass
+@pytree.dataclass
 class RingCache(rows.Around):
     within: FullCache  # its buffers and lengths
     pinned: Array  # [B] int32: positions below it are kept
-    window: int = struct.field(pytree_node=False)  # frames that a query sees, its own included
+    window: int = pytree.static()  # frames that a query sees, its own included
 
     @classmethod
     def init(cls, shape: Shape, window: int = WINDOW) -> "RingCache":

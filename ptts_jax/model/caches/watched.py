@@ -8,22 +8,22 @@ makes of them. What the cache within does stays as it is, to the last bit.
 from typing import Any
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.caches import rows
 
 Head = tuple[int, int]  # (layer, head)
 ROOM = 64  # tokens: texts have room in multiples of it, since each number is a compilation
 
 
-@struct.dataclass
+@pytree.dataclass
 class Watched(rows.Around):
     within: Any  # the cache itself
     first: Array  # [B] int32: position of the text's first token
     keys: tuple[Array, ...]  # per watched head [B, N, D]: of the text
     seen: Array  # [B, H, N] logits of the latest query; the slots behind the text mean nothing
-    heads: tuple[Head, ...] = struct.field(pytree_node=False)
+    heads: tuple[Head, ...] = pytree.static()
 
     @classmethod
     def around(cls, cache: Any, heads: tuple[Head, ...], tokens: int, width: int) -> "Watched":

@@ -1,16 +1,16 @@
 """The codec's cache: the last entries of each row, of constant size, with nothing pinned."""
 
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 
+from ptts_jax.model import pytree
 from ptts_jax.model.attention import Slots, attend_in_place
 from ptts_jax.model.caches import rows
 
 EMPTY = -1  # position of a slot that holds nothing
 
 
-@struct.dataclass
+@pytree.dataclass
 class WindowCache:
     """Keeps the last `context - 1` entries."""
 

@@ -16,7 +16,7 @@ from jax import Array
 
 from ptts_jax.model import config
 from ptts_jax.model.config import MimiConfig
-from ptts_jax.model.vocoder import FEATURES
+from ptts_jax.model.vocoder_state import FEATURES
 from ptts_jax.train.codec import (
     crops,
     discriminator,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ptts_jax.model import vocoder
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 NAME = "dnn/fargan_data.c"
 _ARRAY = re.compile(r"static const (?:float|opus_int8) (\w+)\[\d+\] = \{([^}]*)\}")

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.signal import lfilter
 
 from ptts_jax.model.codec_config import VOCODER_RATE, VOCODER_STEP
-from ptts_jax.model.vocoder import CEPSTRA, EMPHASIS, LONGEST, SHORTEST, periods
+from ptts_jax.model.vocoder import EMPHASIS, periods
+from ptts_jax.model.vocoder_state import CEPSTRA, LONGEST, SHORTEST
 from ptts_jax.train.codec.pitch import pitch
 
 SCALE = 32768

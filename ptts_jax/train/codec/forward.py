@@ -20,8 +20,10 @@ from jax import Array, lax
 
 from ptts_jax.model import codec
 from ptts_jax.model.config import MimiConfig
-from ptts_jax.model.conv import Conv, ConvSpec, ConvState
-from ptts_jax.model.layers import Linear, Params
+from ptts_jax.model.conv import Conv
+from ptts_jax.model.conv_spec import ConvSpec, ConvState
+from ptts_jax.model.layers import Linear
+from ptts_jax.model.pytree import Params
 
 BLOCK = 16  # neighbours in time that thin layers treat as one row
 

@@ -6,7 +6,7 @@ from int8 import dequantized
 from ptts_jax import tts
 from ptts_jax.model import schema
 from ptts_jax.model.config import MimiConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.store.bfloat16 import widened
 from ptts_jax.train.run import checkpoint
 

@@ -14,7 +14,7 @@ from jax import Array
 
 from ptts_jax.model import codec, schema
 from ptts_jax.model.config import MimiConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.train.codec import discriminator, forward, spectra, told
 from ptts_jax.train.run import loop, optim
 

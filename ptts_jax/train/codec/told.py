@@ -14,7 +14,7 @@ from jax import Array
 
 from ptts_jax.messages import say
 from ptts_jax.model.codec_config import VOCODER_STEP
-from ptts_jax.model.vocoder import CEPSTRA, FEATURES
+from ptts_jax.model.vocoder_state import CEPSTRA, FEATURES
 from ptts_jax.store.paths import atomic_write
 from ptts_jax.train.codec import crops
 from ptts_jax.train.codec.features import cosines, features

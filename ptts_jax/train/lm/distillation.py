@@ -19,7 +19,7 @@ from jax import Array
 
 from ptts_jax.model import head
 from ptts_jax.model.config import FlowLMConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.train.lm import losses, objectives, products, rows
 from ptts_jax.train.lm.recipe import Recipe
 from ptts_jax.train.lm.rows import Rows

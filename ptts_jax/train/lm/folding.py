@@ -14,7 +14,7 @@ from jax import Array
 
 from ptts_jax.model import head
 from ptts_jax.model.config import FlowConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 
 
 def consistency(params: Params, c: FlowConfig) -> tuple[Params, FlowConfig]:

@@ -12,7 +12,7 @@ from jax import Array
 
 from ptts_jax.model import head
 from ptts_jax.model.config import FlowConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.train.lm import losses
 from ptts_jax.train.lm.losses import Weight, mean, weighted
 

@@ -16,7 +16,7 @@ from jax import Array
 
 from ptts_jax.model import lm
 from ptts_jax.model.config import FlowLMConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.train.lm.alignment import RowCache
 
 

@@ -17,7 +17,7 @@ from jax import Array
 
 from ptts_jax.model import lm
 from ptts_jax.model.config import FlowLMConfig
-from ptts_jax.model.layers import Params
+from ptts_jax.model.pytree import Params
 from ptts_jax.train.lm import folding, losses, objectives, products, quantaware, rows
 from ptts_jax.train.lm.alignment import guide, guided_layers
 from ptts_jax.train.lm.objectives import OBJECTIVES
