@@ -3,10 +3,13 @@
 Flags, files and messages; `tts` makes the speech.
 """
 
+import gc
 import signal
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while what follows loads, Ctrl-C just ends
+if __name__ == "__main__":
+    gc.disable()  # what follows loads makes no garbage; startup.collect_from_here takes this back
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # meanwhile Ctrl-C just ends
 
 import contextlib
 import logging
@@ -101,6 +104,7 @@ def _run(options: flags.FlagValues, words: list[str]) -> int:
     notice = "compiling, once for this machine and this kind of model ..."
     with startup.CompileWatch(lambda: _say(options, notice)) as watch:
         tts, voice = _load(options)
+        startup.collect_from_here()
         if options.export_voice is not None:
             voice.save(options.export_voice)
             _say(options, f"voice -> {options.export_voice}")

@@ -12,7 +12,8 @@ from ptts_jax.model.pytree import Params
 def looks_at_noise(params: Params, config: Config) -> bool:
     """Whether a model can say a text in more than one way."""
     kind = config.flow_lm.flow.type
-    return kind != "drifting" or bool(np.any(params["lm"]["head"]["net"]["input"]["w"]))
+    # NumPy's answer: JAX's own would be a function to trace and compile.
+    return kind != "drifting" or bool(np.any(np.asarray(params["lm"]["head"]["net"]["input"]["w"])))
 
 
 def varies(params: Params, config: Config, options: Options) -> bool:
