@@ -6,6 +6,7 @@
 from ptts_jax.text.mapped import Mapped
 from ptts_jax.text.normalize import clean
 from ptts_jax.text.normalize.language import LANGUAGES, Language, check_language, language
+from ptts_jax.text.normalize.rule import compiled
 from ptts_jax.text.normalize.rules import rules
 
 PASSES = 5  # at most, until nothing changes: what one rule says may be another's to read
@@ -26,7 +27,7 @@ def _line(text: Mapped, chosen: Language) -> Mapped:
         text = clean.markdown(clean.characters(text))
         for pattern, say, needs in rules(chosen):
             if needs is None or needs.search(text.text):
-                text = text.sub(pattern, say)
+                text = text.sub(compiled(pattern), say)
         if text.text == before:
             return text
         text = clean.blanks(text)

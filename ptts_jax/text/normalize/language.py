@@ -1,7 +1,7 @@
 """What a language says: its word lists, read from a file, and its numbers, spelled by CLDR's rules.
 
 The lists are data (`en.toml` and its neighbours); the spelling is `unicode-rbnf`'s. Nothing of
-either is read before a text is normalised for the first time.
+either is read before it is needed for the first time.
 """
 
 import functools
@@ -22,9 +22,20 @@ SPACES = "\u00a0\u202f\u2009"  # no-break and thin spaces
 class Language:
     """The word lists of one language, and how it reads numbers."""
 
+    code: str
     data: dict[str, Any]
-    rules: dict[str, str]  # kind of number -> CLDR's rule set
-    engine: Any
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """Kind of number -> CLDR's rule set."""
+        return self.data["rules"]
+
+    @functools.cached_property
+    def engine(self) -> Any:
+        """What spells numbers; `_SPELLING` is held. Texts without numbers need not wait for it."""
+        from unicode_rbnf import RbnfEngine
+
+        return RbnfEngine.for_language(self.code)
 
     @functools.cached_property
     def number(self) -> str:
@@ -85,8 +96,5 @@ def check_language(code: str) -> None:
 def language(code: str) -> Language:
     """The language of a code, as `en`."""
     check_language(code)
-    from unicode_rbnf import RbnfEngine
-
     text = (Path(__file__).parent / f"{code}.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
-    return Language(data, data["rules"], RbnfEngine.for_language(code))
+    return Language(code, tomllib.loads(text))

@@ -1,5 +1,6 @@
 """What a rule is, and what several of them share."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,16 +12,22 @@ FREE = r"(?<![\w.,/])"  # a number that begins here is not the rest of another o
 
 
 class Rule(NamedTuple):
-    """A pattern, what is said for a match, and what a text must hold for it to be worth a look."""
+    """A pattern, what is said for a match, and what a text must hold for it to be worth a look.
 
-    pattern: re.Pattern[str]
+    Most texts need few of the patterns, so one that is a string is compiled when it is needed.
+    """
+
+    pattern: re.Pattern[str] | str
     say: Callable[[re.Match[str]], str | None]
     needs: re.Pattern[str] | None = None
 
 
 def digits(pattern: str, say: Callable[[re.Match[str]], str | None]) -> Rule:
     """A rule for texts with digits."""
-    return Rule(re.compile(pattern), say, DIGIT)
+    return Rule(pattern, say, DIGIT)
+
+
+compiled = functools.cache(re.compile)
 
 
 def either(words: Iterable[str]) -> str:
@@ -28,9 +35,9 @@ def either(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
-def pattern_of(language: Language, pattern: str) -> re.Pattern[str]:
+def pattern_of(language: Language, pattern: str) -> str:
     """A pattern of the language's file, in which {months} are its months."""
-    return re.compile(pattern.replace("{months}", f"(?:{language.data['months']})"))
+    return pattern.replace("{months}", f"(?:{language.data['months']})")
 
 
 def is_one(language: Language, number: str) -> bool:

@@ -27,8 +27,8 @@ def addresses(language: Language) -> list[Rule]:
         return " ".join(text.split())
 
     return [
-        Rule(re.compile(mail), say, re.compile("@")),
-        Rule(re.compile(f"{site}|{bare}"), say, re.compile(r"\.[a-zA-Z]|://")),
+        Rule(mail, say, re.compile("@")),
+        Rule(f"{site}|{bare}", say, re.compile(r"\.[a-zA-Z]|://")),
     ]
 
 
