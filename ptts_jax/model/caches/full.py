@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -26,8 +27,8 @@ class FullCache(rows.BySlot):
     @classmethod
     def from_voices(cls, shape: Shape, voices: Sequence[Prompt]) -> "FullCache":
         k, v = (rows.filled(shape, [getattr(voice, part) for voice in voices]) for part in "kv")
-        to_device = lambda layers: tuple(map(jnp.asarray, layers))  # noqa: E731
-        return cls(to_device(k), to_device(v), jnp.asarray(rows.lengths(voices)))
+        # jnp.asarray would be a function to compile.
+        return cls(*jax.device_put((k, v, rows.lengths(voices))))
 
     @classmethod
     def slots_for(cls, fixed: int, frames: int) -> int:
