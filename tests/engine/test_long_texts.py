@@ -53,12 +53,14 @@ def test_100_kb_of_text_starts_at_once(kind, tts, voices, steps, caplog):
     """And is cut into chunks that memory holds, also where it has no sentences nor words."""
     unit = TEXTS[kind]
     line = unit * (100_000 // len(unit.encode())) + " end"
+    tts.generate("Hello.", voices[0])  # compiles what would let the model run ahead meanwhile
+    steps.clear()
     stop = threading.Event()
     blocks = tts.stream(line, voices[0], seed=0, stop=stop)
     assert next(blocks).size == tts.config.mimi.frame_size
     stop.set()
     assert len(list(blocks)) <= 1
-    assert len(steps) < 100
+    assert len(steps) <= 1.5 * scheduler.AHEAD  # on a busy machine; the text has thousands
     jobs = jobs_of(tts, line)
     assert len(jobs) > 100 and max(len(j.tokens) for j in jobs) <= text.ENDLESS
     assert len(caplog.records) <= 2  # one warning at most for each time it was cut
