@@ -27,7 +27,8 @@ def client(tts, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    # Its own, whatever cluster runs on this machine.
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         given = {"model": str(model), "int8": "false", "voices": str(folder / "voices")}
