@@ -10,8 +10,8 @@ import pytest
 
 from ptts_jax import text
 from ptts_jax.engine.request import Job, Sampling
-from ptts_jax.model import config, head, lm
-from ptts_jax.train.lm import alignment, freerun, material, products, rows, tokens
+from ptts_jax.model import attention, config, head, lm
+from ptts_jax.train.lm import alignment, attending, freerun, material, products, rows, tokens
 from ptts_jax.train.run import optim
 from tests.support import training
 
@@ -250,3 +250,23 @@ def test_frozen_parts_stay_and_have_no_state():
     assert np.all(updates["b"]["w"] < 0)
     with pytest.raises(ValueError, match="no parameter matches 'c/'; there is a/w"):
         optim.labels(params, ("c/",))
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+def test_attention_to_train_with_is_the_models_own(groups):
+    """Its numbers and its gradients, with padding and with keys that heads share."""
+    keys = jax.random.split(jax.random.key(3), 4)
+    q = jax.random.normal(keys[0], (2, 5, 4, 8))
+    k, v = (jax.random.normal(key, (2, 5, groups, 8)) for key in keys[1:3])
+    positions = jnp.array([[0, 1, -1, 2, 3], [0, 1, 2, -1, -1]])
+    mask = attention.visible(positions, positions)
+    pull = jax.random.normal(keys[3], q.shape) * (positions >= 0)[..., None, None]
+
+    def pulled(attend):
+        return jax.value_and_grad(lambda *x: jnp.sum(pull * attend(*x)), argnums=(0, 1, 2))(q, k, v)
+
+    got = pulled(lambda q, k, v: attending.attend(q, k, v, mask))
+    by_head = attention.by_head
+    wanted = pulled(lambda q, k, v: attention.attend(q, by_head(k), by_head(v), mask))
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)

@@ -130,6 +130,16 @@ def test_a_corpus_of_two_engines(packages, small, tmp_path, capsys):
     assert "kokoro:af_one: 5 of 5 clips" in error and "minutes left" in error
 
 
+def test_each_voice_says_as_much_as_asked(packages, small, tmp_path, capsys):
+    assert run(tmp_path / "c", packages, "--sentences=3,5") == 0
+    made = corpus.open_corpus(tmp_path / "c")
+    assert [len(made.select("train", name)) for name in made.speakers] == [3, 5]
+    for wrong in ("3,0", "3,5,7", "some"):
+        assert run(tmp_path / "d", packages, f"--sentences={wrong}") == 1
+        assert f"--sentences={wrong}: give a whole number" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
 def test_more_sentences_go_on_from_the_parts(packages, small, tmp_path, monkeypatch):
     assert run(tmp_path / "c", packages, "--sentences=2", "--keep_parts") == 0
     first = corpus.open_corpus(tmp_path / "c")

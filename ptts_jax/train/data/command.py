@@ -36,9 +36,8 @@ def _define(options: flags.FlagValues) -> None:
     add.text("out", None, "the corpus folder to write")
     add.items("voices", ["rms", "slt"], "of flite; or as kokoro:af_heart,piper:joe")
     add.choice("engine", "flite", teachers.ENGINES, "of voices that name none")
-    add.whole(
-        "sentences", 8000, "clips to train on; of each voice, if other engines than flite speak", 1
-    )
+    words = "clips to train on; of each voice, if other engines than flite speak: as 8000,2000"
+    add.items("sentences", ["8000"], words)
     add.switch("keep_parts", False, "so that a run with more --sentences goes on")
     add.text("kokoro_voices", "node_modules/kokoro-js/voices", "the folder of kokoro's voices")
     add.whole("workers", 0, "threads that speak; 0: a thread a processor", 0)
@@ -66,10 +65,11 @@ def _spoken(options: flags.FlagValues, voices: Sequence[teachers.Voice]) -> corp
         if options.sample_rate not in (None, flite.RATE):
             raise ValueError(f"--sample_rate: flite speaks at {flite.RATE} Hz; leave it out")
         names = [voice.name for voice in voices]
-        return synthesise(options.out, names, options.sentences, options.seed)
+        (count,) = _sentences(options, 1)
+        return synthesise(options.out, names, count, options.seed)
     wanted = synthesis.Wanted(
         voices,
-        options.sentences,
+        _sentences(options, len(voices)),
         options.sample_rate or 24_000,
         options.seed,
         options.keep_parts,
@@ -77,6 +77,18 @@ def _spoken(options: flags.FlagValues, voices: Sequence[teachers.Voice]) -> corp
         options.workers,
     )
     return synthesis.synthesise(options.out, wanted)
+
+
+def _sentences(options: flags.FlagValues, voices: int) -> list[int]:
+    """How many each voice says: one number for all of them, or one for each."""
+    given = options.sentences
+    if not all(text.isdecimal() and int(text) for text in given) or len(given) not in (1, voices):
+        raise ValueError(
+            f"--sentences={','.join(given)}: give a whole number from 1 on"
+            + (", or one for each voice" if voices > 1 else "")
+        )
+    counts = [int(text) for text in given]
+    return counts * voices if len(counts) == 1 else counts
 
 
 def from_pairs(

@@ -34,7 +34,7 @@ class Wanted:
     """What shall be made."""
 
     voices: Sequence[Voice]
-    sentences: int  # to train on, of each voice
+    sentences: Sequence[int]  # to train on, of each of the voices
     rate: int  # Hz
     seed: int = 0
     keep: bool = False  # the parts, so that a later run with more sentences goes on from them
@@ -46,15 +46,15 @@ def synthesise(out: str | Path, wanted: Wanted) -> corpus.Corpus:
     """Speak every script, then write the corpus and its timings."""
     folder = Path(out) / "parts"
     digest, versions, files = hashlib.sha256(), {}, []
-    for voice in wanted.voices:
+    for voice, count in zip(wanted.voices, wanted.sentences, strict=True):
         teacher = teachers.start(voice, wanted.kokoro_voices)
         versions[str(voice)] = teacher.version
-        said = script.lines(voice.name, wanted.sentences, wanted.seed)
+        said = script.lines(voice.name, count, wanted.seed)
         digest.update(json.dumps([str(voice), teacher.version, [s.text for s in said]]).encode())
         files += [(voice, *part) for part in _speak(folder, voice, teacher, said, wanted)]
     recipe = {
         "voices": versions,
-        "sentences": wanted.sentences,
+        "sentences": list(wanted.sentences),
         "seed": wanted.seed,
         "digest": digest.hexdigest()[:16],
     }

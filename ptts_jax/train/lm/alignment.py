@@ -12,6 +12,7 @@ from jax import Array
 
 from ptts_jax.model import attention
 from ptts_jax.model.config import TransformerConfig
+from ptts_jax.train.lm import attending
 
 GUIDED_HEADS = 2  # of a guided layer
 
@@ -43,7 +44,7 @@ class RowCache:
         self, layer: int, q: Array, k: Array, v: Array, positions: Array
     ) -> tuple[Array, "RowCache"]:
         mask = attention.visible(positions, self.pos)  # [B, S, S]
-        out = attention.attend(q, attention.by_head(k), attention.by_head(v), mask)
+        out = attending.attend(q, k, v, mask)
         if layer not in self.guided:
             return out, self
         first, last = self.queries
