@@ -1,20 +1,29 @@
 """What a measurement was made on and with: processor, cores, versions."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
-
-from ptts_jax.messages import say
 
 # Instruction sets that decide how fast matrix products are, of x86 and of ARM.
 _FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni")
 _FLAGS += ("avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
 _FLAGS += ("asimddp", "i8mm", "bf16", "sve", "sve2")
-_PACKAGES = ("ptts_jax", "jax", "jaxlib", "flax", "numpy", "torch", "pocket-tts")
+_PACKAGES = ("ptts_jax", "jax", "jaxlib", "flax", "numpy", "torch", "pocket-tts", "ptts")
+# What is said of a processor: it has one of these if it has any of the flags.
+_SETS = {
+    "x86": {
+        "AVX2": {"avx2"},
+        "AVX512": {"avx512bw"},
+        "VNNI": {"avx512_vnni", "avx_vnni"},
+        "BF16": {"avx512_bf16"},
+        "AMX": {"amx_int8", "amx_bf16"},
+    },
+    "ARM": {"DOTPROD": {"asimddp"}, "I8MM": {"i8mm"}, "BF16": {"bf16"}, "SVE": {"sve", "sve2"}},
+}
 
 
 def machine() -> dict[str, Any]:
@@ -28,6 +37,18 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else [],
     }
+
+
+def processor(made_on: dict[str, Any]) -> str:
+    """One line: what the processor is, which instruction sets it has, and which it lacks."""
+    named = f"processor: {made_on['cpu']}, {made_on['cores']} cores"
+    if not made_on["flags"]:
+        return f"{named}; this system does not say which instruction sets it has"
+    sets = _SETS["ARM" if re.search(r"arm|aarch", made_on["system"], re.I) else "x86"]
+    has = [name for name, flags in sets.items() if flags & set(made_on["flags"])]
+    lacks = [name for name in sets if name not in has]
+    shown = f"{named}; has {', '.join(has) or 'none of ' + ', '.join(sets)}"
+    return f"{shown}; lacks {', '.join(lacks)}" if has and lacks else shown
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -74,11 +95,3 @@ def cores(count: int | None) -> list[int]:
     if count is not None and count > len(usable):
         raise ValueError(f"--threads {count}: there are {len(usable)} cores to use")
     return usable[:count]
-
-
-def has_peer() -> bool:
-    """Whether the reference is installed; a line says what is missing."""
-    missing = [name for name in ("torch", "pocket_tts") if importlib.util.find_spec(name) is None]
-    if missing:
-        say(f"{' and '.join(missing)} not installed: measuring ptts_jax alone")
-    return not missing

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,24 +26,28 @@ class BenchError(ValueError):
 
 @dataclass(frozen=True)
 class Engine:
-    side: str  # ours or peer
+    side: str  # ours, or the name of a peer
     config: str
+    isa: str = ""  # the instruction set that it is held to, if any
 
     @property
     def label(self) -> str:
-        return f"{'ptts_jax' if self.side == 'ours' else 'pocket-tts'} {self.config}"
+        name = "ptts_jax" if self.side == "ours" else self.side
+        return f"{name} {self.config} {self.isa}".rstrip()
 
 
 class Worker:
     """A child that holds an engine (see worker.py)."""
 
-    def __init__(self, engine: Engine, cores: Sequence[int]) -> None:
+    def __init__(
+        self, engine: Engine, cores: Sequence[int], limits: Mapping[str, str] | None = None
+    ) -> None:
         self._label = engine.label
         self._process = subprocess.Popen(
             [*script("speed/worker.py"), engine.side, _names(cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(),
+            env=_environment(limits),
             text=True,
             start_new_session=True,  # Ctrl-C is for the parent, which ends its children
         )
@@ -78,13 +82,18 @@ def answer(command: Sequence[str], label: str) -> dict[str, Any]:
     return json.loads(last_line(done.stdout))
 
 
-def launch(command: Sequence[str], cores: Sequence[int], label: str) -> dict[str, Any]:
+def launch(
+    command: Sequence[str],
+    cores: Sequence[int],
+    label: str,
+    limits: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Run a command in a fresh process: {"seconds", "peak_bytes"}."""
     process = subprocess.Popen(
         [*script("launch.py"), _names(cores), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=_environment(),
+        env=_environment(limits),
         text=True,
         start_new_session=True,
     )
@@ -128,9 +137,12 @@ def script(name: str) -> list[str]:
     return [sys.executable, "-P", str(_HERE / name)]
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with this very package on the path, and bytecode kept as of an installed package."""
-    env = dict(os.environ)
+def _environment(limits: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, with this very package on the path, and bytecode kept as of an installed package.
+    Limits (see isa.py) come on top; flags of XLA behind those that are there."""
+    env = os.environ | dict(limits or {})
+    if limits and "XLA_FLAGS" in limits:
+        env["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {limits['XLA_FLAGS']}".strip()
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     root = str(Path(ptts_jax.__file__).parents[1])
     env["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [env.get("PYTHONPATH")])])

@@ -15,11 +15,13 @@ from ptts_jax.store.paths import atomic_write
 
 
 def about(module: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The command, and what it runs on and with."""
+    """The command, and what it runs on and with; says what the processor is."""
+    made_on = machine.machine()
+    say(machine.processor(made_on))
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", *module.split(), *arguments]),
-        "machine": machine.machine(),
+        "machine": made_on,
         "versions": machine.versions(),
     }
 

@@ -1,5 +1,6 @@
 """The command of the benchmark: one whole run on a tiny model, its files and its flags."""
 
+import importlib.util
 import json
 import re
 import wave
@@ -113,7 +114,12 @@ def test_problems_make_the_command_fail(files, tmp_path, monkeypatch):
     --configs=int9     | --configs: unknown 'int9'.*int8_all
     --runs=0           | runs.*see --help
     --threads=5000     | --threads 5000
-    --peer=piper       | peer.*see --help
+    --peer=piper       | --peer: unknown 'piper'.*sherpa-onnx
+    --peer=none,ptts   | --peer: unknown 'none'
+    --peer=ptts,ptts   | --peer: .*each once
+    --isa=sse          | --isa: unknown 'sse'.*avx512vnni
+    --isa=avx2,avx2    | --isa: name each once
+    --isa=avxvnni      | --isa: this processor lacks avxvnni .it can be held to avx2, avx512.
     --run_label=a/b    | --run_label a/b: use letters
     --run_label=there  | --run_label there: .*exists
     --compare_run=none | --compare_run none: no such run.*there are bad, good
@@ -122,7 +128,9 @@ def test_problems_make_the_command_fail(files, tmp_path, monkeypatch):
     --nonsense         | nonsense.*see --help
     """
 )
-def test_a_mistake_is_one_line_before_any_work(words, said, tmp_path, capsys):
+def test_a_mistake_is_one_line_before_any_work(words, said, tmp_path, monkeypatch, capsys):
+    flags = ["avx2", "fma", "avx512f", "avx512bw", "avx512vl"]
+    monkeypatch.setattr(bench_machine, "machine", lambda: {"flags": flags})
     (tmp_path / "there").mkdir()
     for name, content in (("good", json.dumps(earlier())), ("bad", '{"samples": 3}')):
         (tmp_path / name).mkdir()
@@ -141,7 +149,23 @@ def test_help_lists_the_flags(capsys):
     assert "--run_label" in shown and "python -m ptts_jax.bench" in shown
 
 
-def test_without_the_reference_a_line_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(bench_machine.importlib.util, "find_spec", lambda name: None)
-    assert bench_machine.has_peer() is False
-    assert "torch and pocket_tts not installed" in capsys.readouterr().err
+def test_a_peer_that_is_not_here_is_left_out_with_a_line(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_measure, "measure", lambda subject, plan, record: iter(plan.peers))
+    arguments = [f"--models={files.yaml}", "--peer=pocket-tts,ptts,sherpa-onnx"]
+    assert call(*arguments, f"--output={tmp_path}", "--run_label=one") == 0
+    said = capsys.readouterr().err
+    lines = json.loads((tmp_path / "one" / "results.json").read_text())["left_out"]
+    assert [line.split()[0] for line in lines] == ["pocket-tts", "ptts", "sherpa-onnx"]
+    assert "torch and pocket-tts not installed" in lines[0] and "pip install ptts" in lines[1]
+    table = (tmp_path / "one" / "table.md").read_text()
+    assert all(line in said and line in table for line in lines)
+
+
+def test_the_processor_is_told(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_measure, "measure", lambda *_: iter([]))
+    arguments = [f"--models={files.yaml}", "--peer=none", f"--output={tmp_path}"]
+    assert call(*arguments, "--run_label=one") == 0
+    said = next(line for line in capsys.readouterr().err.splitlines() if "processor: " in line)
+    cpu = bench_machine.machine()["cpu"]
+    assert cpu in said and said in (tmp_path / "one" / "table.md").read_text()

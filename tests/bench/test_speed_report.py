@@ -8,6 +8,8 @@ from ptts_jax.bench.speed import report as bench_report
 from ptts_jax.bench.speed.report import Spread
 from tests.support.bench_samples import earlier, sample
 
+PEER = "pocket-tts"
+
 
 def row(samples, figure, config="f32") -> bench_report.Row:
     (found,) = (
@@ -26,32 +28,32 @@ def test_medians_come_with_their_spread():
 def test_ratios_are_taken_pair_by_pair_and_not_of_medians():
     ours, peers = [10.0, 20.0, 60.0], [5.0, 4.0, 30.0]
     samples = [sample(x, i) for i, x in enumerate(ours, 1)]
-    samples += [sample(x, i, side="peer") for i, x in enumerate(peers, 1)]
+    samples += [sample(x, i, side="pocket-tts") for i, x in enumerate(peers, 1)]
     found = row(samples, "rtf")
-    assert (found.ours.median, found.peer.median) == (20.0, 5.0)
-    assert found.ratio == Spread(2.0, 2.0, 5.0, 3)  # of 2, 5 and 2; that of the medians is 4
+    assert (found.ours.median, found.peers[PEER].median) == (20.0, 5.0)
+    assert found.ratios[PEER] == Spread(2.0, 2.0, 5.0, 3)  # of 2, 5 and 2; that of the medians is 4
 
 
 def test_less_time_is_a_ratio_above_one():
     samples = [sample(10.0, figure="first_audio")]
-    samples += [sample(25.0, figure="first_audio", side="peer")]
-    assert row(samples, "first_audio").ratio.median == 2.5
+    samples += [sample(25.0, figure="first_audio", side="pocket-tts")]
+    assert row(samples, "first_audio").ratios[PEER].median == 2.5
 
 
 def test_a_round_that_only_one_engine_finished_is_in_no_ratio():
-    samples = [sample(10.0, 1), sample(5.0, 1, side="peer"), sample(1000.0, 2)]
+    samples = [sample(10.0, 1), sample(5.0, 1, side="pocket-tts"), sample(1000.0, 2)]
     found = row(samples, "rtf")
-    assert found.ratio == Spread(2.0, 2.0, 2.0, 1)
+    assert found.ratios[PEER] == Spread(2.0, 2.0, 2.0, 1)
     assert found.ours.count == 2
-    assert row([sample(10.0, 1), sample(5.0, 2, side="peer")], "rtf").ratio is None
+    assert row([sample(10.0, 1), sample(5.0, 2, side="pocket-tts")], "rtf").ratios == {}
 
 
 def test_every_quantised_configuration_is_beside_the_one_quantised_peer():
     samples = [sample(x, config=name) for x, name in ((8.0, "int8"), (12.0, "int4"), (1.0, "f32"))]
-    samples += [sample(4.0, config="int8", side="peer")]
-    assert row(samples, "rtf", "int8").ratio.median == 2.0
-    assert row(samples, "rtf", "int4").ratio.median == 3.0
-    assert row(samples, "rtf", "f32").ratio is None
+    samples += [sample(4.0, config="int8", side="pocket-tts")]
+    assert row(samples, "rtf", "int8").ratios[PEER].median == 2.0
+    assert row(samples, "rtf", "int4").ratios[PEER].median == 3.0
+    assert row(samples, "rtf", "f32").ratios == {}
 
 
 def test_own_ratios_are_pair_by_pair_too():
@@ -65,7 +67,7 @@ def test_own_ratios_are_pair_by_pair_too():
 
 def test_the_table_shows_units_spread_and_ratios():
     samples = [sample(x, i) for i, x in ((1, 10.0), (2, 12.0), (3, 14.0))]
-    samples += [sample(4.0, i, side="peer") for i in (1, 2, 3)]
+    samples += [sample(4.0, i, side="pocket-tts") for i in (1, 2, 3)]
     samples += [sample(0.25, figure="cold_start", case="")]
     lines = bench_report.table(bench_report.summarize(samples)).splitlines()
     assert lines[0] == "## tiny"
@@ -75,6 +77,25 @@ def test_the_table_shows_units_spread_and_ratios():
         "| process start to WAV written | f32 | 0.25 s |  |  |",
     ]
     assert bench_report.table([]) == "Nothing was measured."
+
+
+def test_every_peer_has_columns_of_its_own():
+    samples = [sample(10.0), sample(4.0, side="pocket-tts"), sample(5.0, side="ptts")]
+    samples += [sample(30.0, figure="first_audio"), sample(60.0, figure="first_audio", side="ptts")]
+    lines = bench_report.table(bench_report.summarize(samples)).splitlines()
+    ratio = "ratio (more is better)"
+    header = f"| figure | configuration | ptts_jax | pocket-tts | {ratio} | ptts | {ratio} |"
+    assert lines[2] == header
+    assert lines[4].endswith("| f32 | 10x | 4x | 2.5 | 5x | 2 |")
+    assert lines[5].endswith("| f32 | 30 ms |  |  | 60 ms | 2 |")
+
+
+def test_only_what_was_held_to_the_same_instruction_set_is_compared():
+    samples = [sample(8.0, isa="avx2"), sample(12.0, isa="avx512")]
+    samples += [sample(4.0, isa="avx2", side="pocket-tts"), sample(3.0, side="pocket-tts")]
+    lines = bench_report.table(bench_report.summarize(samples)).splitlines()
+    assert lines[4].endswith("| f32 avx2 | 8x | 4x | 2 |")
+    assert lines[5].endswith("| f32 avx512 | 12x |  |  |")
 
 
 RUN = {"label": "now", "machine": {"cpu": "A"}}

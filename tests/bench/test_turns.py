@@ -1,5 +1,6 @@
 """Engines that take turns, played by stand-ins; processes and models of the benchmark."""
 
+import json
 import subprocess
 import sys
 
@@ -30,11 +31,13 @@ class Actor:
     """Answers as a worker does, and remembers in which order it was asked."""
 
     log: list[tuple[str, str, str]] = []
-    lengths = {"ours": 2400, "peer": 2400}
+    lengths = {"ours": 2400, "pocket-tts": 2400}
     fails: tuple[str, str] = ("", "")  # label and request
+    limits: list[tuple[str, dict[str, str]]] = []
 
-    def __init__(self, engine: Engine, cores: list[int]) -> None:
+    def __init__(self, engine: Engine, cores: list[int], limits: dict[str, str]) -> None:
         self.engine = engine
+        self.limits.append((engine.label, dict(limits)))
 
     def ask(self, do: str, **request) -> dict:
         if (self.engine.label, do) == self.fails:
@@ -52,10 +55,11 @@ class Actor:
 @pytest.fixture
 def actors(monkeypatch):
     monkeypatch.setattr(Actor, "log", [])
+    monkeypatch.setattr(Actor, "limits", [])
     monkeypatch.setattr(bench_measure, "Worker", Actor)
     monkeypatch.setattr(bench_measure, "run", lambda command, label: open(command[5], "wb").close())
 
-    def launch(command, cores, label):
+    def launch(command, cores, label, limits):
         Actor.log.append((label, "launch", command[-1]))
         return {"seconds": 1.0, "peak_bytes": 5_000_000, "code": 0}
 
@@ -73,7 +77,7 @@ def test_engines_alternate_text_by_text_and_launch_by_launch(actors, subject, tm
     launched = [label for label, do, _ in actors.log if do == "launch"]
     assert launched == 4 * ["ptts_jax f32", "pocket-tts f32"]
     measured = [(s.side, s.round) for s in samples if (s.figure, s.case) == ("rtf", "short")]
-    assert measured == [(side, turn) for turn in (1, 2, 3) for side in ("ours", "peer")]
+    assert measured == [(side, turn) for turn in (1, 2, 3) for side in ("ours", "pocket-tts")]
     assert {s.value for s in samples if s.figure == "rtf"} == {2.0}
     closed = [i for i, (_, do, _) in enumerate(actors.log) if do == "close"]
     first = next(i for i, (_, do, _) in enumerate(actors.log) if do == "launch")
@@ -87,12 +91,25 @@ def test_all_quantised_configurations_take_turns_with_one_peer(tmp_path):
         ["ptts_jax f32", "pocket-tts f32"],
         ["ptts_jax int4", "pocket-tts int8", "ptts_jax int8"],
     ]
-    (alone,) = bench_measure.families(plan(tmp_path, configs=["int8"], peer=False))
+    (alone,) = bench_measure.families(plan(tmp_path, configs=["int8"], peers=[]))
     assert [engine.side for engine in alone] == ["ours"]
 
 
+def test_every_engine_is_held_to_each_instruction_set_in_turn(actors, subject, tmp_path):
+    samples: list[Sample] = []
+    work = plan(tmp_path, isas=["avx2", "avx512"], runs=1)
+    assert list(bench_measure.measure(subject, work, samples.append)) == []
+    assert [label for label, _ in actors.limits] == [
+        "ptts_jax f32 avx2", "pocket-tts f32 avx2", "ptts_jax f32 avx512", "pocket-tts f32 avx512",
+    ]  # fmt: skip
+    ours, theirs = actors.limits[0][1], actors.limits[1][1]
+    assert ours == {"INT8_ISA": "avx2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}
+    assert theirs["ATEN_CPU_CAPABILITY"] == "avx2" and theirs["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert {s.isa for s in samples if s.side == "pocket-tts"} == {"avx2", "avx512"}
+
+
 def test_unequal_lengths_are_reported(actors, subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(actors, "lengths", {"ours": 2400, "peer": 2399})
+    monkeypatch.setattr(actors, "lengths", {"ours": 2400, "pocket-tts": 2399})
     problems = list(bench_measure.measure(subject, plan(tmp_path), lambda _: None))
     assert len(problems) == 2 and "not the same number of samples" in problems[0]
     assert "pocket-tts f32 2399" in problems[0]
@@ -122,7 +139,7 @@ def test_quantised_files_are_made_with_the_options_of_the_configuration(
         raise BenchError(f"{label}: no such flag")
 
     monkeypatch.setattr(bench_measure, "run", run)
-    work = plan(tmp_path, configs=["int4"], peer=False)
+    work = plan(tmp_path, configs=["int4"], peers=[])
     problems = list(bench_measure.measure(subject, work, lambda _: None))
     assert problems == ["model: ptts_jax int4: no such flag"]
     assert commands[0][-3:] == ["--groups=attention,ffn", "--bits=4", "--group_size=32"]
@@ -138,8 +155,11 @@ def test_a_cold_start_is_what_a_user_types(subject, tmp_path):
     assert f"--model={subject.yaml}" in own and f"--voice={subject.voice}" in own
     packed = command("ours", "int8", tmp_path / "packed.safetensors")
     assert f"--model={tmp_path / 'packed.safetensors'}" in packed
-    assert command("peer", "int8", subject.weights)[-3:-1] == ["True", str(tmp_path / "out.wav")]
-    assert command("peer", "f32", subject.weights)[-3] == "False"
+    once, name, options, out, text = command("pocket-tts", "int8", subject.weights)[-5:]
+    assert (once, name, text) == ("once", "pocket-tts", "Hi.") and out == str(tmp_path / "out.wav")
+    files = {"yaml": str(subject.yaml), "voice": str(subject.voice)}
+    assert json.loads(options) == files | {"quantize": True}
+    assert not json.loads(command("pocket-tts", "f32", subject.weights)[-3])["quantize"]
 
 
 # Processes.

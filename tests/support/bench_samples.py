@@ -5,8 +5,10 @@ import dataclasses
 from ptts_jax.bench.speed.measure import Plan, Sample
 
 
-def sample(value, round=1, *, side="ours", figure="rtf", case="short", config="f32") -> Sample:
-    return Sample("tiny", side, config, figure, case, round, value)
+def sample(
+    value, round=1, *, side="ours", figure="rtf", case="short", config="f32", isa=""
+) -> Sample:
+    return Sample("tiny", side, config, figure, case, round, value, isa)
 
 
 def earlier(*samples: Sample, cpu: str = "A") -> dict:
@@ -15,6 +17,11 @@ def earlier(*samples: Sample, cpu: str = "A") -> dict:
 
 
 def plan(tmp_path, **changes) -> Plan:
-    common = {"configs": ["f32"], "peer": True, "runs": 3, "prompts": {"short": "a", "long": "b"}}
+    common = {
+        "configs": ["f32"],
+        "peers": ["pocket-tts"],
+        "runs": 3,
+        "prompts": {"short": "a", "long": "b"},
+    }
     common |= {"fills": (1,), "repeats": 1, "cores": [], "audio": tmp_path}
     return Plan(**common | changes)

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from ptts_jax import command
-from ptts_jax.bench import machine, models, results
+from ptts_jax.bench import machine, models, peers, results
 from ptts_jax.bench.process import Engine, Worker
 from ptts_jax.bench.serve import measure, report, servers
 from ptts_jax.bench.serve.servers import Server
@@ -67,6 +67,14 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
     return code
 
 
+def _has_peer() -> bool:
+    """Whether the reference is installed; a line says why not."""
+    _, absent = peers.installed(["pocket-tts"])
+    for line in absent:
+        say(line)
+    return not absent
+
+
 def _counts(given: list[str]) -> list[int]:
     try:
         counts = [int(count) for count in given]
@@ -92,7 +100,7 @@ def _measure(
     seconds = given(options.seconds, 8, 3)
     rounds = int(given(options.rounds, 3, 1))
     with contextlib.ExitStack() as stack:
-        sides = ["ours", "peer"] if options.peer == "auto" and machine.has_peer() else ["ours"]
+        sides = ["ours", "peer"] if options.peer == "auto" and _has_peer() else ["ours"]
         running: list[Server] = []
         for side in sides:
             say(f"starting {side if side == 'ours' else 'pocket-tts serve'}")

@@ -1,4 +1,4 @@
-"""python -m ptts_jax.bench: how fast this is, beside the reference where that is installed.
+"""python -m ptts_jax.bench: how fast this is, beside other engines where they are installed.
 
 Flags, files and messages; the measuring is measure.py's, the figures are report.py's.
 """
@@ -6,25 +6,26 @@ Flags, files and messages; the measuring is measure.py's, the figures are report
 import json
 import re
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from ptts_jax import command
-from ptts_jax.bench import machine, models, results
+from ptts_jax.bench import isa, machine, models, peers, results
 from ptts_jax.bench.speed import measure, report
 from ptts_jax.bench.speed.measure import Plan, Sample
 from ptts_jax.messages import say
 
 USAGE = """Measure the speed of this machine: python -m ptts_jax.bench [FLAGS]
 
-Beside pocket-tts if it is installed: the engines take turns, each in a process of its own. Models
-whose weights are not at hand get random ones, which run as fast. Everything takes about an hour or
-two, one model with --quick some minutes.
+Beside those of pocket-tts and ptts that are installed: the engines take turns, each in a process of
+its own. Models whose weights are not at hand get random ones, which run as fast. Everything takes
+about an hour or two, one model with --quick some minutes.
 """
 MODELS = ["english", *models.SHORT_NAMES]
+PEERS = ["pocket-tts", "ptts"]
 FILLS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 
 
@@ -32,7 +33,8 @@ def _define(values: flags.FlagValues) -> None:
     add = command.definers(values)
     add.items("models", MODELS, "released models (18m, 7m, 2m, 24l for short), or .yaml files")
     add.items("configs", list(measure.CONFIGS), f"of {', '.join(measure.CONFIGS)}")
-    add.choice("peer", "auto", ["auto", "none"], "pocket-tts, or nobody")
+    add.items("peer", PEERS, f"of {', '.join(peers.KNOWN)}; or none")
+    add.items("isa", [], f"hold all engines to each in turn, of {', '.join(isa.NEEDS)}")
     add.whole("runs", None, "rounds of everything; 5, or 2 with --quick", 1)
     add.whole("threads", None, "cores for each engine; all that there are if not given", 1)
     add.switch("quick", False, "a shorter text, fewer rounds")
@@ -59,16 +61,22 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
         "runs": plan.runs,
         "prompts": plan.prompts,
         "configs": {name: measure.CONFIGS[name] for name in plan.configs},
+        "isas": plan.isas,
         "weights": {},
+        "left_out": [],
         "problems": [],
     }
+    here, absent = peers.installed(plan.peers)
+    _leave_out(run, absent)
     samples: list[Sample] = []
     interrupted = False
     try:
         for name in options.models:
             subject = models.prepare(name)
             run["weights"][subject.name] = "random" if subject.random else "its own"
-            for problem in measure.measure(subject, plan, samples.append):
+            able, unable = peers.able(here, subject)
+            _leave_out(run, unable)
+            for problem in measure.measure(subject, replace(plan, peers=able), samples.append):
                 run["problems"].append(problem)
                 say(f"warning: {problem}")
             _save(folder, run, samples, earlier)
@@ -82,17 +90,26 @@ def _run(options: flags.FlagValues, arguments: list[str]) -> int:
     return 130 if interrupted else int(bool(run["problems"]))
 
 
+def _leave_out(run: dict[str, Any], lines: list[str]) -> None:
+    run["left_out"] += lines
+    for line in lines:
+        say(line)
+
+
 def _check(options: flags.FlagValues, label: str, folder: Path) -> None:
     """Everything that can be known to be wrong before the work."""
     if not re.fullmatch(r"\w[\w.-]*", label):
         raise ValueError(f"--run_label {label}: use letters, digits, '.', '-' and '_'")
     if folder.exists():
         raise ValueError(f"--run_label {label}: {folder} exists; choose another, or remove it")
-    for flag in ("models", "configs"):
+    for flag in ("models", "configs", "peer"):
         named = options[flag].value
         if not named or len(set(named)) < len(named):
             raise ValueError(f"--{flag}: name at least one, and each once")
     command.check_known("configs", options.configs, measure.CONFIGS)
+    if options.peer != ["none"]:
+        command.check_known("peer", options.peer, [*peers.KNOWN, "none alone"])
+    isa.check("isa", options.isa, machine.machine()["flags"])
     for name in options.models:
         models.check("models", name)
 
@@ -119,13 +136,14 @@ def _plan(options: flags.FlagValues, audio: Path) -> Plan:
     quick = options.quick
     return Plan(
         configs=options.configs,
-        peer=options.peer == "auto" and machine.has_peer(),
+        peers=[] if options.peer == ["none"] else options.peer,
         runs=options.runs or (2 if quick else 5),
         prompts=models.QUICK_PROMPTS if quick else models.PROMPTS,
         fills=(100, 1000) if quick else FILLS,
         repeats=5 if quick else 20,
         cores=machine.cores(options.threads),
         audio=audio,
+        isas=options.isa or [""],
     )
 
 

@@ -5,13 +5,16 @@ all tables are made of it elsewhere. Knows no statistics.
 """
 
 import contextlib
+import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptts_jax.bench import isa
 from ptts_jax.bench.models import Subject
+from ptts_jax.bench.peers import KNOWN
 from ptts_jax.bench.process import BenchError, Engine, Worker, launch, module, run, script
 from ptts_jax.messages import say
 
@@ -36,31 +39,43 @@ class Sample:
     case: str
     round: int  # from 1; what has the same round was measured side by side
     value: float
+    isa: str = ""  # the instruction set that the engine was held to, if any
 
 
 @dataclass(frozen=True)
 class Plan:
     configs: Sequence[str]
-    peer: bool
+    peers: Sequence[str]  # their names
     runs: int
     prompts: dict[str, str]
     fills: Sequence[int]  # slots filled when a step is timed
     repeats: int  # of each stage
     cores: Sequence[int]  # empty: wherever the system puts us
     audio: Path  # folder
+    isas: Sequence[str] = ("",)  # instruction sets, one after the other; "": all that there are
 
 
 Record = Callable[[Sample], None]
 
 
 def families(plan: Plan) -> list[list[Engine]]:
-    """Engines to measure together: ours of all configurations that have the same peer."""
+    """Engines to measure together: ours of all configurations whose peers have the same weights,
+    and these, all held to one instruction set."""
     found = []
-    for kind in ("f32", "int8"):
-        own = [Engine("ours", config) for config in plan.configs if PEER_CONFIG[config] == kind]
-        peers = [Engine("peer", kind)] if plan.peer and own else []
-        found.append(own[:1] + peers + own[1:])
+    for held in plan.isas:
+        for kind in ("f32", "int8"):
+            configs = [config for config in plan.configs if PEER_CONFIG[config] == kind]
+            own = [Engine("ours", config, held) for config in configs]
+            peers = [Engine(name, kind, held) for name in plan.peers if own]
+            found.append(own[:1] + peers + own[1:])
     return [family for family in found if family]
+
+
+def limits(engine: Engine) -> Mapping[str, str]:
+    """Variables that hold an engine to its instruction set."""
+    if not engine.isa:
+        return {}
+    return isa.ours(engine.isa) if engine.side == "ours" else KNOWN[engine.side].limits(engine.isa)
 
 
 def measure(subject: Subject, plan: Plan, record: Record) -> Iterator[str]:
@@ -69,7 +84,7 @@ def measure(subject: Subject, plan: Plan, record: Record) -> Iterator[str]:
         with contextlib.ExitStack() as stack:
             workers: dict[Engine, Worker] = {}
             for engine in family:
-                worker = Worker(engine, plan.cores)
+                worker = Worker(engine, plan.cores, limits(engine))
                 stack.callback(worker.close)
                 try:
                     _load(worker, engine, subject)
@@ -83,10 +98,16 @@ def measure(subject: Subject, plan: Plan, record: Record) -> Iterator[str]:
 
 def _load(worker: Worker, engine: Engine, subject: Subject) -> None:
     say(f"{subject.name}: loading {engine.label}")
-    options: dict[str, Any] = {"quantize": engine.config == "int8"}
     if engine.side == "ours":
-        options = {"options": CONFIGS[engine.config]}
-    worker.ask("load", yaml=str(subject.yaml), voice=str(subject.voice), **options)
+        files = {"yaml": str(subject.yaml), "voice": str(subject.voice)}
+        worker.ask("load", **files, options=CONFIGS[engine.config])
+    else:
+        worker.ask("load", **_options(subject, engine))
+
+
+def _options(subject: Subject, engine: Engine) -> dict[str, Any]:
+    """What a peer is made with."""
+    return KNOWN[engine.side].options(subject, engine.config == "int8")
 
 
 def _speak_in_turns(
@@ -98,7 +119,8 @@ def _speak_in_turns(
         for prompt, text in plan.prompts.items():
             lengths, shown = {}, []
             for engine, worker in list(workers.items()):
-                audio = f"{subject.name}-{engine.side}-{engine.config}-{prompt}.wav"
+                parts = subject.name, engine.side, engine.config, engine.isa, prompt
+                audio = "-".join(filter(None, parts)) + ".wav"
                 kept = {} if turn else {"audio": str(plan.audio / audio)}
                 try:
                     made = worker.ask("speak", text=text, **kept)
@@ -134,7 +156,7 @@ def _stages(
     subject: Subject, plan: Plan, workers: dict[Engine, Worker], record: Record
 ) -> Iterator[str]:
     for engine, worker in workers.items():
-        if engine.side == "peer":
+        if engine.side != "ours":
             continue
         say(f"{subject.name}: stages of {engine.label}")
         try:
@@ -166,7 +188,7 @@ def _cold(subject: Subject, plan: Plan, engines: Sequence[Engine], record: Recor
         for turn in range(plan.runs + 1):
             for engine, command in list(commands.items()):
                 try:
-                    took = launch(command, plan.cores, engine.label)
+                    took = launch(command, plan.cores, engine.label, limits(engine))
                 except BenchError as error:
                     del commands[engine]
                     yield f"{subject.name}: {error}"
@@ -180,8 +202,10 @@ def _cold(subject: Subject, plan: Plan, engines: Sequence[Engine], record: Recor
 
 def _file(subject: Subject, engine: Engine, folder: Path) -> Path:
     """The weights that an engine starts from: as published, or our pre-quantised file."""
+    if engine.side != "ours":
+        return KNOWN[engine.side].weights(subject)
     options = CONFIGS[engine.config]
-    if engine.side == "peer" or not options:
+    if not options:
         return subject.weights
     target = folder / f"{engine.config}.safetensors"
     names = {"int8": "groups"}  # flags are called as the options of `load`, but for this one
@@ -194,10 +218,9 @@ def cold_command(
     subject: Subject, engine: Engine, file: Path, output: Path, text: str
 ) -> list[str]:
     """What somebody would type to have one sentence in a file."""
-    if engine.side == "peer":
-        quantize = str(engine.config == "int8")
-        files = [str(subject.yaml), str(subject.voice), quantize, str(output)]
-        return [*script("speed/worker.py"), "once", *files, text]
+    if engine.side != "ours":
+        options = json.dumps(_options(subject, engine))
+        return [*script("speed/worker.py"), "once", engine.side, options, str(output), text]
     model = subject.yaml if file == subject.weights else file
     flags = [f"--model={model}", f"--voice={subject.voice}", f"--output={output}"]
     flags += ["--quiet", "--seed=0", "--eos_threshold=1e9", "--nocheck"]
@@ -207,4 +230,5 @@ def cold_command(
 def _sample(
     subject: Subject, engine: Engine, figure: str, case: str, turn: int, value: float
 ) -> Sample:
-    return Sample(subject.name, engine.side, engine.config, figure, case, turn, value)
+    key = subject.name, engine.side, engine.config, figure, case
+    return Sample(*key, turn, value, engine.isa)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptts_jax.bench import results
+from ptts_jax.bench import machine, results
 from ptts_jax.bench.speed.measure import PEER_CONFIG, Sample
 from ptts_jax.bench.statistics import markdown
 
@@ -53,14 +53,20 @@ class Key(NamedTuple):
     config: str
     figure: str
     case: str
+    isa: str = ""
+
+    @property
+    def held(self) -> str:
+        """The configuration, with the instruction set that it was held to."""
+        return f"{self.config} {self.isa}".rstrip()
 
 
 @dataclass(frozen=True)
 class Row:
     key: Key
     ours: Spread
-    peer: Spread | None
-    ratio: Spread | None
+    peers: dict[str, Spread]  # by name
+    ratios: dict[str, Spread]
 
     @property
     def figure(self) -> Figure:
@@ -88,22 +94,28 @@ def summarize(samples: Sequence[Sample]) -> list[Row]:
     """One row for each figure of ours, in the order of models, configurations and figures."""
     series: Series = defaultdict(dict)
     for s in samples:
-        series[s.side, Key(s.model, s.config, s.figure, s.case)][s.round] = s.value
+        series[s.side, Key(s.model, s.config, s.figure, s.case, s.isa)][s.round] = s.value
     series |= _derived(series)
+    names = [name for name in dict.fromkeys(s.side for s in samples) if name != "ours"]
     rows = []
     for (side, key), own in series.items():
         if side != "ours" or key.figure not in FIGURES:
             continue
-        other = series.get(("peer", key._replace(config=PEER_CONFIG[key.config])), {})
-        peer = spread(list(other.values())) if other else None
-        ratio = _ratios(own, other, FIGURES[key.figure].more_is_better)
-        rows.append(Row(key, spread(list(own.values())), peer, ratio))
+        beside = key._replace(config=PEER_CONFIG[key.config])
+        others = {name: series[name, beside] for name in names if (name, beside) in series}
+        more = FIGURES[key.figure].more_is_better
+        ratios = {name: _ratios(own, other, more) for name, other in others.items()}
+        peers = {name: spread(list(other.values())) for name, other in others.items()}
+        known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+        rows.append(Row(key, spread(list(own.values())), peers, known))
     models = list(dict.fromkeys(row.key.model for row in rows))
+    isas = list(dict.fromkeys(row.key.isa for row in rows))
     configs, figures = list(PEER_CONFIG), list(FIGURES)
 
     def place(row: Row) -> tuple[int, ...]:
-        model, config, figure, _ = row.key
-        return models.index(model), configs.index(config), figures.index(figure)
+        model, config, figure, _, isa = row.key
+        chosen = models.index(model), configs.index(config), figures.index(figure)
+        return *chosen, isas.index(isa)
 
     return sorted(rows, key=place)
 
@@ -135,16 +147,21 @@ def _ratios(own: dict[int, float], other: dict[int, float], more_is_better: bool
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A Markdown table for each model."""
-    header = ["figure", "configuration", "ptts_jax", "pocket-tts", "ratio (more is better)"]
+    """A Markdown table for each model, with two columns for each peer."""
     parts = []
     for model in dict.fromkeys(row.key.model for row in rows):
+        own = [row for row in rows if row.key.model == model]
+        names = list(dict.fromkeys(name for row in own for name in row.peers))
+        header = ["figure", "configuration", "ptts_jax"]
+        for name in names:
+            header += [name, "ratio (more is better)"]
         lines = []
-        for row in rows:
-            if row.key.model == model:
-                unit = row.figure.unit
-                shown = [_show(row.ours, unit), _show(row.peer, unit), _show(row.ratio, "")]
-                lines.append([row.title, row.key.config, *shown])
+        for row in own:
+            shown = [_show(row.ours, row.figure.unit)]
+            for name in names:
+                shown += [_show(row.peers.get(name), row.figure.unit)]
+                shown += [_show(row.ratios.get(name), "")]
+            lines.append([row.title, row.key.held, *shown])
         parts.append(f"## {model}\n\n{markdown(header, lines)}")
     return "\n\n".join(parts) or "Nothing was measured."
 
@@ -173,13 +190,14 @@ def heading(run: dict[str, Any]) -> str:
         "",
         f"{run['date']}, `{run['command']}`",
         "",
-        f"- machine: {made_on['cpu']}, {made_on['system']}; {' '.join(made_on['flags'])}",
-        f"- both engines on {cores} cores; load before: {made_on['load']}",
+        f"- {machine.processor(made_on)}; {made_on['system']}; {' '.join(made_on['flags'])}",
+        f"- all engines on {cores} cores; load before: {made_on['load']}",
         f"- {', '.join(f'{name} {version}' for name, version in used.items())}",
         f"- weights: {', '.join(weights) or 'none'}",
         f"- rounds: {run['runs']}; medians (lowest to highest); the engines took turns, and "
         "ratios are of what was measured side by side",
     ]
+    lines += [f"- {line}" for line in run["left_out"]]
     lines += [f"- **{problem}**" for problem in run["problems"]]
     return "\n".join(lines)
 
@@ -199,7 +217,7 @@ def compare(rows: Sequence[Row], run: dict[str, Any], earlier: dict[str, Any]) -
             change = row.ours.median / old.ours.median
             change = change if row.figure.more_is_better else 1 / change
             cells = [_show(side.ours, row.figure.unit) for side in (old, row)]
-            lines.append([row.key.model, row.title, row.key.config, *cells, _number(change)])
+            lines.append([row.key.model, row.title, row.key.held, *cells, _number(change)])
     return f"{heading}\n{markdown(header, lines)}"
 
 
@@ -207,10 +225,9 @@ def plot(rows: Sequence[Row], path: Path) -> str | None:
     """Step time against filled context, model by model; the reason, if there is no plot."""
     models: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:
-        model, config, figure, case = row.key
-        if figure == "step":
-            points = models.setdefault(model, {}).setdefault(config, [])
-            points.append((int(case), row.ours.median))
+        if row.key.figure == "step":
+            points = models.setdefault(row.key.model, {}).setdefault(row.key.held, [])
+            points.append((int(row.key.case), row.ours.median))
     return results.plot(path, [partial(_plot_model, *item) for item in models.items()])
 
 

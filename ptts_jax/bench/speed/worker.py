@@ -1,13 +1,14 @@
 """One engine in a process of its own: reads requests as JSON lines, answers with what it measured.
 
-Run as a plain script, `worker.py ours|peer CORES`: the reference's process must not import
-ours. `worker.py once ...` is what somebody would write to speak one sentence with the
-reference, for its cold start. Both engines speak until the limit that follows from the token count,
+Run as a plain script, `worker.py ours|PEER CORES`: a peer's process must not import ours.
+`worker.py once PEER OPTIONS OUTPUT TEXT` is what somebody would write to speak one sentence with a
+peer, for its cold start. All engines speak until the limit that follows from the token count,
 whatever their EOS says: the same number of frames.
 """
 
 import json
 import os
+import runpy
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -51,33 +52,22 @@ class Ours:
 
 
 class Peer:
-    """The reference, by its public API and with its own settings."""
+    """Another engine, by the speaker that stands for it in the folder `peers`."""
 
-    def load(self, yaml: str, voice: str, quantize: bool) -> dict[str, Any]:
-        import logging
-        import warnings
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-        logging.disable()  # it warns of every utterance that EOS did not end
-        warnings.simplefilter("ignore")
-        self.model, self.state = _load_peer(yaml, voice, quantize)
-        import torch
-
-        self.torch = torch
+    def load(self, **options: Any) -> dict[str, Any]:
+        self._speaker = _speaker(self._name, options)
         return {}
 
     def speak(self, text: str, audio: str | None = None) -> dict[str, Any]:
-        self.torch.manual_seed(0)
-        blocks = self.model.generate_audio_stream(self.state, text)
-        return _timed((block.numpy() for block in blocks), self.model.sample_rate, audio)
+        return _timed(self._speaker.stream(text), self._speaker.rate, audio)
 
 
-def _load_peer(yaml: str, voice: str, quantize: bool) -> tuple[Any, Any]:
-    # With torchao installed the reference takes it, and is slower: hidden, it takes torch.ao.
-    sys.modules["torchao"] = None  # type: ignore[assignment]
-    from pocket_tts import TTSModel
-
-    model = TTSModel.load_model(config=yaml, quantize=quantize, eos_threshold=NEVER)
-    return model, model.get_state_for_audio_prompt(Path(voice))
+def _speaker(name: str, options: dict[str, Any]) -> Any:
+    script = Path(__file__).parents[1] / "peers" / f"{name.replace('-', '_')}_speaker.py"
+    return runpy.run_path(str(script))["Speaker"](**options)
 
 
 def _timed(blocks: Iterable[Any], rate: int, audio: str | None) -> dict[str, Any]:
@@ -104,11 +94,10 @@ def _write_wav(path: str, blocks: Iterable[Any], rate: int) -> None:
             file.writeframes((block.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
-def once(yaml: str, voice: str, quantize: str, output: str, text: str) -> None:
-    """Load, speak and write a file with the reference."""
-    model, state = _load_peer(yaml, voice, quantize == "True")
-    audio = model.generate_audio(state, text)
-    _write_wav(output, [audio.numpy()], model.sample_rate)
+def once(name: str, options: str, output: str, text: str) -> None:
+    """Load, speak and write a file with a peer."""
+    speaker = _speaker(name, json.loads(options))
+    _write_wav(output, [speaker.whole(text)], speaker.rate)
 
 
 def _answers(engine: Ours | Peer, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -131,7 +120,8 @@ def main(role: str, *arguments: str) -> None:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is not an answer
-    for answer in _answers({"ours": Ours, "peer": Peer}[role](), sys.stdin):
+    engine = Ours() if role == "ours" else Peer(role)
+    for answer in _answers(engine, sys.stdin):
         print(json.dumps(answer), file=answers, flush=True)
 
 
