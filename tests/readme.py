@@ -22,6 +22,7 @@ import soundfile
 from ptts_jax.engine import voices
 from ptts_jax.model import config, released
 from ptts_jax.store import hfhub
+from tests import make_first_cells
 from tests.support import fakeflite, tiny_files, tokens
 from tests.support.fakehub import FakeHub
 
@@ -71,15 +72,15 @@ def shortened(command: str) -> str:
     return " ".join([command, *more]) + background
 
 
-def script(notebook: Path) -> str:
+def script(notebook: Path, first_only: bool = False) -> str:
     """A notebook's cells as a program; what they ask of a shell is run by one."""
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     lines = ["import subprocess", "from functools import partial"]
     lines += ["shell = partial(subprocess.run, shell=True, check=True)"]
-    for cell in json.loads(notebook.read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            for line in "".join(cell["source"]).splitlines():
-                asked = line.startswith(("!", "%"))
-                lines.append(f"shell({shortened(line[1:])!r})" if asked else line)
+    for cell in cells[:1] if first_only else cells:
+        for line in "".join(cell["source"]).splitlines():
+            asked = line.startswith(("!", "%"))
+            lines.append(f"shell({shortened(line[1:])!r})" if asked else line)
     return "\n".join(lines) + "\n"
 
 
@@ -94,6 +95,16 @@ def write_display(folder: Path) -> None:
         "def display(seconds):\n"
         "    print(f'{seconds:.2f} s of sound')\n"
     )
+
+
+def leading_to(clone: Path) -> dict[str, str]:
+    """The environment in which git finds the clone at the repository's address."""
+    rule = f"url.{clone.as_uri()}.insteadOf"
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": rule,
+        "GIT_CONFIG_VALUE_0": make_first_cells.address(),
+    }
 
 
 def main(clone: Path, python: Path) -> None:
@@ -124,12 +135,18 @@ def main(clone: Path, python: Path) -> None:
         for code in blocks(text, "python"):
             run(f"{python_in} - <<'END'\n{code}\nEND")
         write_display(Path(scratch) / "display")
+        # A notebook's shell finds the programs of the environment that its kernel runs in.
+        shown = with_hub | {
+            "PYTHONPATH": f"{scratch}/display",
+            "PATH": os.pathsep.join([str(Path(python_in).parent), path]),
+        }
+        from_git = f"ptts_jax @ git+{make_first_cells.address()}@"
+        (alone := Path(scratch) / "alone").mkdir()
         for notebook in sorted((clone / "colab").glob("*.ipynb")):
-            # A notebook's shell finds the programs of the environment that its kernel runs in.
-            shown = with_hub | {
-                "PYTHONPATH": f"{scratch}/display",
-                "PATH": os.pathsep.join([str(Path(python_in).parent), path]),
-            }
+            first = f"python - <<'END'\n{script(notebook, first_only=True)}END"
+            checked = f"pip freeze | grep -F '{from_git}'"
+            lines = [f"cd {alone}", "pip uninstall -q -y ptts_jax", first, checked]
+            run("\n".join(lines), shown | leading_to(clone))
             run(f"cd colab && python - <<'END'\n{script(notebook)}END", shown)
         shutil.rmtree(clone / ".venv")  # the other command starts from nothing too
         run(tests, plain)  # they have hubs of their own
