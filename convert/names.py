@@ -57,6 +57,7 @@ _NAMES = {
     "lm/text/proj/w": "flow_lm.conditioner.proj.weight",
     "lm/speaker/w": "flow_lm.speaker_proj_weight",
     "lm/input/w": "flow_lm.input_linear.weight",
+    "lm/input/b": "flow_lm.input_linear.bias",
     "lm/bos": "flow_lm.bos_emb",
     "lm/bos_voice": "flow_lm.bos_before_voice",
     "lm/mean": "flow_lm.emb_mean",

@@ -118,6 +118,7 @@ class FlowLMConfig:
     z_dim: int | None = None
     weights_path: str | None = None
     insert_bos_before_voice: bool = False
+    input_bias: bool | None = None  # a condition added to each latent; the reference has none
 
     def rules(self) -> Rules:
         yield self.dtype == "float32", f"dtype: only float32 can be loaded, got {self.dtype!r}"

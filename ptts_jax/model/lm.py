@@ -91,7 +91,7 @@ def init(key: Array, c: FlowLMConfig, latent_dim: int, voice_dim: int) -> Params
     params = {
         "text": TextTable(c.lookup_table).init(next(keys), positions)["params"],
         "speaker": linear(d, voice_dim),
-        "input": linear(d, latent_dim),
+        "input": linear(d, latent_dim, bias=bool(c.input_bias)),
         "bos": jax.random.normal(next(keys), (latent_dim,)),
         "mean": jnp.zeros((latent_dim,)),
         "std": jnp.ones((latent_dim,)),
