@@ -173,7 +173,6 @@ def _described(config: Mapping[str, Any], projected: bool, tokenizer: str) -> di
             "inner_dim": codec["dimension"],
             "outer_dim": codec["quantizer_output_dimension"],
         },
-        "pad_with_spaces_for_short_inputs": True,
         "default_temperature": config["temp"],
         "default_eos_threshold": config["eos_threshold"],
     }
