@@ -30,7 +30,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         return dict(_tensors(Path(path).read_bytes(), str(path)))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except (struct.error, UnicodeDecodeError, OverflowError):
+    except (struct.error, UnicodeDecodeError, OverflowError, RecursionError):
         raise ValueError(f"{path}: damaged, or not a GGUF file; get it again") from None
 
 

@@ -6,6 +6,7 @@ than the config says. What a checkpoint may have beyond that is refused by name.
 no jax.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ Tensors = dict[str, np.ndarray]
 
 _CONDITIONS = "flow_lm.condition_provider.conditioners."
 _SPEAKER = "flow_lm.speaker_proj_weight"
+_DEFAULTS = {"duration_delta": "0.0"}
 _RENAMED = (
     (f"{_CONDITIONS}speaker_wavs.output_proj.weight", _SPEAKER),
     (f"{_CONDITIONS}transcript_in_segment.", "flow_lm.conditioner."),
@@ -64,7 +66,7 @@ def conditioned(
     found: Mapping[str, np.ndarray], config: Any, values: Mapping[str, str]
 ) -> tuple[Tensors, list[str]]:
     """With the conditions of these values as a bias of what becomes of each latent, without what
-    they are made of; and what they were. A condition without a value is "0.0", as for theirs."""
+    they are made of; and what they were. Only the pace has a default value, as for theirs."""
     conditioners = {one["name"]: one for one in config.get("conditioners") or ()}
     if unknown := values.keys() - conditioners.keys():
         there = ", ".join(conditioners) or "none"
@@ -73,7 +75,9 @@ def conditioned(
     spoken = {name: x for name, x in found.items() if not name.startswith(known)}
     added, shown = [], []
     for name, about in conditioners.items():
-        value = values.get(name, "0.0")
+        value = values.get(name, _DEFAULTS.get(name))
+        if value is None:
+            raise ValueError(f"the model needs a value of {name}: give --condition={name}=VALUE")
         try:
             embedded = _embedded(about, value, found.get(f"{_CONDITIONS}{name}.embed.weight"))
         except (KeyError, TypeError) as error:
@@ -97,10 +101,16 @@ def _embedded(about: Mapping[str, Any], value: str, table: np.ndarray | None) ->
     waves = about["continuous"]
     half = waves["dim"] // 2
     try:
-        number = float(value) * waves["scale_factor"]
+        number = float(value)
     except ValueError:
-        raise ValueError(f"condition {name}={value}: give a number") from None
-    phases = number / waves.get("max_period", 10_000.0) ** (np.arange(half) / max(half - 1, 1))
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"condition {name}={value}: give a number")
+    phases = (
+        number
+        * waves["scale_factor"]
+        / waves.get("max_period", 10_000.0) ** (np.arange(half) / max(half - 1, 1))
+    )
     return np.concatenate([np.cos(phases), np.sin(phases)]).astype(np.float32)
 
 
@@ -120,6 +130,8 @@ def _foreign(config: Mapping[str, Any]) -> Iterator[str]:
     for conditioner in config.get("conditioners") or ():
         if conditioner["type"] not in ("lut", "continuous"):
             yield f"a conditioner of the type {conditioner['type']}"
+        if "fuser" in config and conditioner["name"] not in config["fuser"]["sum"]:
+            yield f"the condition {conditioner['name']} outside of the fuser's sum"
     for field in ("prefix_sinks", "voices"):
         if config.get(field):
             yield field

@@ -82,6 +82,12 @@ def _config() -> dict:
     return ptts.describe(phonon_files.CONFIG)
 
 
+def test_without_a_fuser_conditions_are_added():
+    config = _config() | {"conditioners": phonon_files.CONDITIONERS}
+    del config["fuser"]
+    assert phonon.describe(config, {}, "t.json")["flow_lm"]["input_bias"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -92,6 +98,10 @@ def _config() -> dict:
         ({"prefix_sinks": {"count": 1}, "voices": [1]}, "prefix_sinks, voices"),
         ({"lsd_decode_steps": 4}, "lsd_decode_steps 4"),
         ({"flow_lm": {"time_rms_norm": "rms"}}, "not the config of a Phonon checkpoint"),
+        (
+            {"conditioners": phonon_files.CONDITIONERS, "fuser": {"sum": ["pace"]}},
+            "the condition mood outside of the fuser's sum",
+        ),
         ({"mimi": None}, "not the config of a Phonon checkpoint"),
     ],
 )
@@ -144,8 +154,10 @@ def test_conditions_are_a_bias_of_the_latents(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["mood=angry"], "mood=angry: give one of 0.0, glad, sad"),
+        (["pace=0", "mood=angry"], "mood=angry: give one of 0.0, glad, sad"),
         (["pace=fast"], "pace=fast: give a number"),
+        (["pace=nan"], "pace=nan: give a number"),
+        (["pace=0"], "needs a value of mood: give --condition=mood=VALUE"),
         (["tone=1"], "no condition 'tone' .there is pace, mood."),
     ],
 )
@@ -155,12 +167,22 @@ def test_a_condition_that_cannot_be_is_refused_in_a_line(tmp_path, capsys, given
     assert re.search(f"error: --condition: .*{said}", capsys.readouterr().err)
 
 
+def test_the_pace_alone_has_a_default():
+    about = {"type": "continuous", "continuous": {"dim": 4, "scale_factor": 1.0}}
+    config = {"conditioners": [about | {"name": "duration_delta"}]}
+    tensors, shown = phonon.conditioned({}, config, {})
+    assert shown == ["duration_delta=0.0"]
+    assert tensors["flow_lm.input_linear.bias"].tolist() == [1, 1, 0, 0]
+
+
 def test_only_phonon_has_conditions(made, tmp_path, capsys):
     assert run(made[1], tmp_path / "out.safetensors", "--condition=a=1") == 1
     assert "only Phonon checkpoints" in capsys.readouterr().err
 
 
 # GGUF.
+
+DEEP = struct.pack("<I", 9) + 5000 * struct.pack("<IQ", 9, 1)  # lists in lists
 
 
 def test_gguf_files_are_read(tmp_path):
@@ -183,6 +205,7 @@ def test_gguf_files_are_read(tmp_path):
         (lambda data: data[:-64], "damaged"),
         (lambda data: b"", "damaged"),
         (lambda data: b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), "damaged"),
+        (lambda data: b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 0) + DEEP, "damaged"),
         (lambda data: b"GGUF" + struct.pack("<I", 1) + data[8:], "version 2 or 3"),
         (lambda data: b"\x89PNG" + data[4:], "not a GGUF file"),
     ],

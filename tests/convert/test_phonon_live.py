@@ -59,6 +59,14 @@ def test_conditions_do_what_theirs_do(tmp_path):
     assert np.abs(own - their).max() < 1e-5 < np.abs(their).max()
 
 
+def test_a_condition_without_a_value_is_refused_by_both(tmp_path):
+    folder = phonon_files.write(tmp_path / "moody", conditioned=True)
+    with pytest.raises(RuntimeError, match='"mood" has no default'):
+        ptts.TTS(str(folder), quant="f32", lang=None, conditions={"pace": 0.0}).synth("Hello.")
+    out = folder.with_suffix(".safetensors")
+    assert main(["convert", "--condition=pace=0.0", str(folder), str(out)]) == 1
+
+
 def test_an_8_bit_file_is_the_same_model(tmp_path):
     """Their products round activations to 8 bits too, ours of these weights do not."""
     folder = phonon_files.write(tmp_path / "small", with_context(3000), quantized=True)

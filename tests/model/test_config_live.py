@@ -17,7 +17,7 @@ from pocket_tts.utils import utils as reference_utils
 
 from ptts_jax.model import config, released
 
-OURS = {"vocoder"}  # fields that the reference does not know
+OURS = {"vocoder", "input_bias"}  # fields that the reference does not know
 FILES = sorted(reference.CONFIGS_DIR.glob("*.yaml"))
 
 
