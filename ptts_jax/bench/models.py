@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from convert import flatten, to_reference, unflatten
+from ptts_jax import bundled
 from ptts_jax.bench import results, tokens
 from ptts_jax.engine import voices
 from ptts_jax.messages import say
@@ -69,10 +70,11 @@ class Subject:
     """A model as both engines find it on disk."""
 
     name: str
-    yaml: Path
+    yaml: Path  # or a model's name: what `ptts_jax.load` takes
     voice: Path
     weights: Path
     random: bool
+    ours: bool = False  # no other engine has such a model
 
     @property
     def about(self) -> dict[str, Any]:
@@ -87,6 +89,8 @@ def full_name(name: str) -> str:
 
 def check(flag: str, name: str) -> None:
     """Refuse what `prepare` could not make, before any work."""
+    if name == bundled.NAME and bundled.available():
+        return
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
             raise ValueError(f"--{flag}: {name} is not a file")
@@ -94,12 +98,16 @@ def check(flag: str, name: str) -> None:
         try:
             released.check_model(full_name(name))
         except ValueError as error:
-            known = ", ".join(("english", *SHORT_NAMES))
+            known = ", ".join(("english", *SHORT_NAMES, bundled.NAME))
             raise ValueError(f"--{flag}: {error} (or {known}, or a .yaml file)") from None
 
 
 def prepare(name: str) -> Subject:
-    """The files of a model: a released one (its weights, or random ones), or a YAML file's."""
+    """The files of a model: a released one (its weights, or random ones), a YAML file's, or the
+    bundled one."""
+    if name == bundled.NAME:
+        voice, file = bundled.voice(bundled.DEFAULT_VOICE), bundled.model()
+        return Subject(name, Path(name), voice, file, random=False, ours=True)
     if Path(name).suffix in (".yaml", ".yml"):
         c = config.parse(Path(name).read_text(encoding="utf-8"), name)
         found = _at_hand([c.weights_path, c.weights_path_without_voice_cloning])

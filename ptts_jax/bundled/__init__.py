@@ -9,7 +9,8 @@ from ptts_jax.model.schema import near
 
 NAME = "bundled"
 FOLDER = Path(__file__).parent
-DEFAULT_VOICE = "rms"
+DEFAULT_VOICE = "joe"
+FORMER = {"rms": "joe", "slt": "af_heart"}  # voices that were here: who speaks in their stead
 
 
 def model() -> Path:
@@ -29,6 +30,8 @@ def voices() -> tuple[str, ...]:
 
 def voice(name: str) -> Path:
     """The state of a ready voice."""
+    if name in FORMER:
+        raise ValueError(f"the voice {name!r} is no longer here: take {FORMER[name]!r} instead")
     if name not in voices():
         hint = near(name, voices()) or f"; the bundled ones are {', '.join(voices())}"
         raise ValueError(f"unknown voice {name!r}{hint}")

@@ -78,7 +78,7 @@ stage judged-codec train evaluate --codec codec --corpus corpus --out judged-cod
 stage lm train lm --corpus corpus --latents latents --codec codec --out lm --steps "$(share 30000)" \
   --head_from 100000000 --guide 1 --bf16 --buckets 6
 stage head train lm --corpus corpus --latents latents --codec codec --out head --start lm \
-  --steps "$(share 30000)" --rate 5e-4 --guide 0 --guide_later 0 --bf16 --buckets 6
+  --head_only --steps "$(share 30000)" --guide 0 --bf16 --buckets 6
 
 stage bundled train export --lm head --codec codec --corpus corpus --out bundled --name bundled
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \

@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 
+import ptts_jax
 from ptts_jax.bench import isa, models, peers
 from ptts_jax.bench import machine as bench_machine
 from ptts_jax.bench.peers import ptts
@@ -53,6 +54,17 @@ def test_a_model_that_a_peer_does_not_know_is_left_out_with_a_line(subject):
     found, lines = peers.able(["pocket-tts", "ptts"], small)
     assert found == ["pocket-tts"]
     assert lines == ["ptts is left out for 2m: it knows no head of the type pointwise"]
+
+
+def test_nobody_else_has_the_bundled_model():
+    models.check("models", "bundled")
+    subject = models.prepare("bundled")
+    assert ptts_jax.load(str(subject.yaml)).name == "bundled" and subject.voice.is_file()
+    found, lines = peers.able(["pocket-tts", "ptts"], subject)
+    assert found == [] and [line.split(":")[0] for line in lines] == [
+        "pocket-tts is left out for bundled",
+        "ptts is left out for bundled",
+    ]
 
 
 def test_sherpa_onnx_says_why_it_is_not_measured():

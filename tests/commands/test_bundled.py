@@ -58,6 +58,8 @@ def test_loads_by_name_with_its_voices(stand_in, tiny):
     assert not np.array_equal(spoken, tts.generate("Hello.", "kal", seed=1))
     with pytest.raises(ValueError, match="unknown voice 'kl'; did you mean kal"):
         tts.voice("kl")
+    with pytest.raises(ValueError, match="'rms' is no longer here: take 'joe' instead"):
+        tts.voice("rms")
     for name, leaf in flatten(tts.params).items():  # stored in fewer bits, used in all
         assert leaf.dtype == np.float32, name
         was = flatten(tiny.params)[name]

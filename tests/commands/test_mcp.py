@@ -60,7 +60,7 @@ def test_speak_stop_and_voices(started):
             assert not failed and "rooms.wav" in said
             assert soundfile.info(folder / "files" / "rooms.wav").duration > 0.5
 
-            failed, said = await call(client, "speak", text="Hello there.", voice="slt")
+            failed, said = await call(client, "speak", text="Hello there.", voice="af_heart")
             assert not failed and "aplay" in said
             assert (folder / "played").stat().st_size > 20_000
 

@@ -82,6 +82,17 @@ def test_the_head_can_wait_and_the_guide_fades():
     np.testing.assert_allclose(total, rest + 0.5 * late["guide"] + head, rtol=1e-4)
 
 
+def test_the_head_learns_alone(tmp_path):
+    made = trainer(dataclasses.replace(RECIPE, head_only=True, muon=True))
+    state = loop.run(made, out=tmp_path, steps=40, seed=3, quiet=True, log_every=1)
+    seen = log.read(tmp_path)
+    first, last = (np.mean([f["velocity"] for f in part]) for part in (seen[:5], seen[-5:]))
+    assert last < 0.9 * first
+    before, after = flatten(training.fresh(training.shallow())), flatten(state["trained"])
+    moved = {name for name, leaf in before.items() if not np.array_equal(leaf, after[name])}
+    assert moved and all(name.startswith(("lm/head/", "extra/precision")) for name in moved)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_has_a_head_to_train(objective):
     kind = HEADS.get(objective, objective)

@@ -43,6 +43,9 @@ def installed(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def able(names: Sequence[str], subject: Subject) -> tuple[list[str], list[str]]:
     """Those of the peers that can speak a model, and a line for each other."""
+    if subject.ours:
+        reason = "its codec speaks by a vocoder, which other engines have not"
+        return [], [f"{name} is left out for {subject.name}: {reason}" for name in names]
     return _sorted(names, lambda peer: peer.refuses(subject), f"left out for {subject.name}")
 
 

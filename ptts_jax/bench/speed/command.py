@@ -31,7 +31,8 @@ FILLS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 
 def _define(values: flags.FlagValues) -> None:
     add = command.definers(values)
-    add.items("models", MODELS, "released models (18m, 7m, 2m, 24l for short), or .yaml files")
+    about = "released models (18m, 7m, 2m, 24l for short), bundled, or .yaml files"
+    add.items("models", MODELS, about)
     add.items("configs", list(measure.CONFIGS), f"of {', '.join(measure.CONFIGS)}")
     add.items("peer", PEERS, f"of {', '.join(peers.KNOWN)}; or none")
     add.items("isa", [], f"hold all engines to each in turn, of {', '.join(isa.NEEDS)}")

@@ -22,6 +22,7 @@ class Recipe:
     ema: float = 0.998
     copies: int = 4  # of each frame, for the head
     head_from: int = 0  # step from which the head is trained
+    head_only: bool = False  # what the head looks at stays
     regress: float = 1.0  # weights of the losses beside the head's
     eos: float = 0.3
     eos_frames: int = 2  # before the end that count as the end
@@ -45,6 +46,7 @@ FLAGS = {
     "objective": "of the head",
     "copies": "of each frame, for the head",
     "head_from": "the step from which the head is trained",
+    "head_only": "train the head alone: the rest of --start stays as it is",
     "regress": "weight of the regression beside the head",
     "eos": "weight of the end's loss",
     "eos_frames": "before the end that count as the end",

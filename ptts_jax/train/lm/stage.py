@@ -61,7 +61,7 @@ def loss(
         keys[1], batch.latents, recipe.history_noise, recipe.history_dropout
     )
     params = trained["lm"]
-    wanted = guided_layers(c.transformer) if recipe.guide else ()
+    wanted = guided_layers(c.transformer) if recipe.guide and not recipe.head_only else ()
     rounded = quantaware.rounded() if recipe.int8 else contextlib.nullcontext()
     with products.fast(recipe.bf16), rounded:
         z, maps = rows.forward(params, c, batch, history, wanted)
@@ -76,6 +76,8 @@ def loss(
     if maps:
         figures["guide"] = guide(maps, batch.token_count, batch.frame_count, recipe.guide_sigma)
         total += _guide_weight(recipe, progress) * figures["guide"]
+    if recipe.head_only:
+        z, total = jax.lax.stop_gradient(z), 0.0
 
     frames = objectives.Frames(z, data, valid)
     done = progress.step / progress.steps
@@ -119,6 +121,8 @@ def optimiser(
     """`fixed` are patterns of parameters that stay; `steps` is the length of the run."""
     rate = optim.schedule(recipe.rate, steps, recipe.warmup)
     constants = ("lm/mean", "lm/std", "lm/head/times/.*/freqs")[: 3 if c.flow.num_times else 2]
+    if recipe.head_only:
+        constants += ("lm/(?!head/)", "extra/regress")
     if recipe.muon:
         tx = optim.muon(rate, lambda path: "/layers/" in path, decay=recipe.decay)
     else:
