@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the next voice: two natural teachers, a codec that speaks by FARGAN, and a sampled head. What lies in
+# Makes a voice from nothing: two natural teachers, a codec that speaks by FARGAN, and a sampled head. What lies in
 # this folder today was made by the commands of README.md, not by this script, whose figures nobody has yet.
 #
 #   ptts_jax/bundled/make.sh FOLDER
 #
 # All that is made goes to FOLDER, the model itself to FOLDER/bundled. A stage that is done is left out, and
 # one that was broken off goes on from its last checkpoint: run the same command again, as often as need be.
-# It takes some days on two cores.
+# It takes some six hours on two cores with AMX, most of them for Kokoro's speech.
 #
 # Needs: pip install -e ".[train,teachers,judges]" pocketsphinx; npm; curl; and the Debian packages
 # wordnet-base, jargon-text, debian-handbook, fortunes, bible-kjv and wamerican, of which the text depends.
@@ -63,22 +63,24 @@ fetch_kokoro() {
 stage opus fetch_opus
 stage kokoro fetch_kokoro
 
-# What the teachers say: everyday sentences and prose, some ten hours each.
-stage corpus train data --out corpus --voices piper:joe,kokoro:af_heart --sentences "$(share 8000)" \
+# What the teachers say: everyday sentences and prose, six hours of Piper's and half as much of Kokoro's, which
+# takes seven times as long.
+stage corpus train data --out corpus --voices piper:joe,kokoro:af_heart \
+  --sentences "$(share 8000),$(share 4000)" \
   --sample_rate 16000 --keep_parts --kokoro_voices npm/node_modules/kokoro-js/voices
 
 # The codec: what the vocoder is told of a sound, and which latents tell it.
-stage codec train codec --corpus corpus --vocoder opus-1.5.2 --out codec --steps "$(share 20000)" \
+stage codec train codec --corpus corpus --vocoder opus-1.5.2 --out codec --steps "$(share 9000)" \
   --rate 1e-3 --kl 0.002
 stage latents train latents --corpus corpus --codec codec --out latents
 stage judged-codec train evaluate --codec codec --corpus corpus --out judged-codec
 
 # The language model: first the regression alone, which learns to follow the text, then the head that
 # samples what a mean can't say.
-stage lm train lm --corpus corpus --latents latents --codec codec --out lm --steps "$(share 30000)" \
-  --head_from 100000000 --guide 1 --bf16 --buckets 6
+stage lm train lm --corpus corpus --latents latents --codec codec --out lm --steps "$(share 6000)" \
+  --head_from 100000000 --guide 1 --bf16 --buckets 5
 stage head train lm --corpus corpus --latents latents --codec codec --out head --start lm \
-  --head_only --steps "$(share 30000)" --guide 0 --bf16 --buckets 6
+  --head_only --steps "$(share 6000)" --guide 0 --bf16 --buckets 5
 
 stage bundled train export --lm head --codec codec --corpus corpus --out bundled --name bundled
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \
