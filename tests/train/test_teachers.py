@@ -1,6 +1,5 @@
 """Teachers by stand-ins of their packages: what they say, when, and what is said without them."""
 
-import hashlib
 import sys
 
 import numpy as np
@@ -12,19 +11,6 @@ from ptts_jax.train.data.teachers import Voice
 from tests.support import faketeachers
 
 RATE = 24_000
-
-
-@pytest.fixture
-def packages(monkeypatch, tmp_path):
-    """Both engines; the folder of kokoro's voices."""
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    weights = faketeachers.kokoro(monkeypatch, folder)
-    faketeachers.piper(monkeypatch)
-    monkeypatch.setattr(kokoro, "SHA256", hashlib.sha256(weights).hexdigest())
-    monkeypatch.setattr(kokoro, "_shared", None)
-    monkeypatch.setattr(kokoro.metadata, "version", lambda name: "1.0")
-    return folder
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from ptts_jax.train.data import teachers
+from ptts_jax.train.data import kokoro, teachers
 from ptts_jax.train.data.teachers import Voice
 from ptts_jax.train.evaluate import recogniser
 
@@ -35,3 +35,16 @@ def test_it_says_what_it_is_given(voice, voices):
     assert np.array_equal(said.wave, teacher.speak(TEXT).wave)
     ready = teachers.ready(said, 24_000)
     assert recogniser.hear([ready.wave], ready.rate) == ["come and see me tomorrow"]
+
+
+def test_what_is_inside_kokoro_is_what_its_generator_is_given(voices):
+    speaker = kokoro.Kokoro("af_heart", voices)
+    said, inside = speaker.listen(TEXT)
+    alone = speaker.inside(TEXT)
+    for name in ("hidden", "pitch", "energy", "style"):
+        assert np.array_equal(getattr(inside, name), getattr(alone, name))
+    assert len(said.wave) == 300 * len(inside.pitch)
+    assert inside.hidden.shape == (len(inside.pitch), 512) and inside.energy.shape == (
+        len(inside.pitch),
+    )
+    assert 100 < np.median(inside.pitch[inside.pitch > 50]) < 300

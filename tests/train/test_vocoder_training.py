@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from ptts_jax.model import codec, vocoder
+from ptts_jax.model import codec
 from ptts_jax.train.codec import command, fargan, features, pitch, runs, told
 from ptts_jax.train.data import corpus
 from tests.model.test_vocoder import MIMI
 from tests.support import tiny
+from tests.support.opus_source import opus
 
 RATE = 16_000
 
@@ -95,40 +96,6 @@ def test_distances():
 
 
 # The weights
-
-
-def opus(folder):
-    """A source whose arrays count up, as Opus lays its own out."""
-    shapes = jax.eval_shape(
-        lambda key: vocoder.Vocoder().init(
-            key, np.zeros((1, 1, 20), np.float32), vocoder.VocoderState.init(1)
-        ),
-        jax.random.key(0),
-    )["params"]
-    lines = []
-
-    def array(kind, name, values):
-        text = ", ".join(map(str, values))
-        lines.append(f"static const {kind} {name}[{len(values)}] = {{\n   {text}\n}};")
-
-    def layer(name, leaf):
-        out, width = leaf["w"].shape
-        if width % 4 or out % 8:
-            array("float", f"{name}_weights_float", [0.5] * (out * width))
-        else:
-            array("opus_int8", f"{name}_weights_int8", np.arange(out * width) % 100)
-            array("float", f"{name}_scale", [0.25] * out)
-        if "b" in leaf:
-            array("float", f"{name}_bias", [1.5] * out)
-
-    for ours, theirs in fargan.STEP.items():
-        layer(theirs, shapes[ours])
-    for ours, theirs in fargan.SUBFRAME.items():
-        layer(theirs, shapes["subframe"][ours])
-    array("float", "cond_net_pembed_weights_float", np.arange(224 * 12))
-    (folder / "dnn").mkdir(parents=True)
-    (folder / fargan.NAME).write_text("\n".join(lines))
-    return folder, shapes
 
 
 def test_weights_of_opus(tmp_path):

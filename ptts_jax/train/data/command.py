@@ -40,6 +40,7 @@ def _define(options: flags.FlagValues) -> None:
     add.items("sentences", ["8000"], words)
     add.switch("keep_parts", False, "so that a run with more --sentences goes on")
     add.text("kokoro_voices", "node_modules/kokoro-js/voices", "the folder of kokoro's voices")
+    add.text("light", "", "a run of train.light: kokoro's voices by a tenth of the work")
     add.whole("workers", 0, "threads that speak; 0: a thread a processor", 0)
     add.whole("seed", 0, "chooses sentences and manners")
     add.text("source", None, "a folder of wav + txt pairs, instead of flite")
@@ -74,6 +75,7 @@ def _spoken(options: flags.FlagValues, voices: Sequence[teachers.Voice]) -> corp
         options.seed,
         options.keep_parts,
         options.kokoro_voices,
+        options.light,
         options.workers,
     )
     return synthesis.synthesise(options.out, wanted)

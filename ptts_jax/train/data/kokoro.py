@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,13 @@ RATE = 24_000
 STEP = 600 / RATE  # seconds: durations are whole steps
 PARTS = 4
 SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
-DURATIONS = "/encoder/Clip_output_0"  # the tensor of the phonemes' durations in steps
+# Tensors inside: the phonemes' durations in steps, and what the generator is given, which makes
+# the sound of it, two of each to a step.
+DURATIONS = "/encoder/Clip_output_0"
+HIDDEN = "/decoder/decoder/decode.3/Div_4_output_0"
+PITCH = "/encoder/F0_proj/Conv_output_0"
+ENERGY = "/encoder/N_proj/Conv_output_0"
+INSIDE = (HIDDEN, PITCH, ENERGY, DURATIONS)
 LONGEST = 510  # phonemes
 STYLE = 256
 VOICES = "node_modules/kokoro-js/voices"
@@ -35,6 +43,18 @@ _lock = threading.Lock()
 _shared: tuple[Any, Any] | None = None  # the session and the phonemiser, for every voice
 
 
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """What the generator is given of a text, J half steps of it."""
+
+    hidden: np.ndarray  # [J, 512]
+    pitch: np.ndarray  # [J] Hz, near 0 where there is no voice
+    energy: np.ndarray  # [J]
+    style: np.ndarray  # [STYLE]
+    phonemes: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+
 class Kokoro:
     """One of Kokoro's voices."""
 
@@ -45,21 +65,39 @@ class Kokoro:
         self.version = f"int8 {SHA256[:8]}, kokoro-onnx {metadata.version('kokoro-onnx')}"
 
     def speak(self, text: str) -> Said:
+        return self.listen(text)[0]
+
+    def listen(self, text: str) -> tuple[Said, Inside]:
+        """What is said, and what was inside."""
+        wave, inside = self._run(text, ("audio",))
+        said = Said(np.ravel(wave).astype(np.float32), RATE, inside.phonemes, inside.seconds)
+        return said, inside
+
+    def inside(self, text: str) -> Inside:
+        """Without the generator: a tenth of the work."""
+        return self._run(text, ())[0]
+
+    def _run(self, text: str, before: tuple[str, ...]) -> list[Any]:
+        """The tensors `before`, and what is inside."""
+        from onnxruntime import RunOptions
+
         spoken = self._phonemes.known(self._phonemes.phonemize(text, self._language))[:LONGEST]
         tokens = self._phonemes.tokenize(spoken)
         if not tokens:
             raise ValueError(f"kokoro finds no phonemes in {text!r}")
         style = self._styles[min(len(tokens), len(self._styles)) - 1]
-        wave, steps = self._session.run(
-            ["audio", DURATIONS],
-            {
-                "tokens": np.array([[0, *tokens, 0]], np.int64),
-                "style": style[None],
-                "speed": np.ones(1, np.float32),
-            },
-        )
+        given = {
+            "tokens": np.array([[0, *tokens, 0]], np.int64),
+            "style": style[None],
+            "speed": np.ones(1, np.float32),
+        }
+        only = RunOptions()
+        only.only_execute_path_to_fetches = True
+        *found, hidden, pitch, energy, steps = self._session.run([*before, *INSIDE], given, only)
         seconds = tuple(round(STEP * float(n), 3) for n in np.ravel(steps))
-        return Said(np.ravel(wave).astype(np.float32), RATE, ("", *spoken, ""), seconds)
+        phonemes = ("", *spoken, "")
+        inside = Inside(hidden[0].T, np.ravel(pitch), np.ravel(energy), style, phonemes, seconds)
+        return [*found, inside]
 
 
 def _styles(voice: str, folder: Path) -> np.ndarray:
@@ -94,20 +132,20 @@ def _load() -> tuple[Any, Any]:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1  # each thread that calls has a core of its own
             session = onnxruntime.InferenceSession(
-                weights + _output(DURATIONS), options, providers=["CPUExecutionProvider"]
+                weights + _outputs(INSIDE), options, providers=["CPUExecutionProvider"]
             )
             _shared = session, Tokenizer()
     return _shared
 
 
-def _output(name: str) -> bytes:
-    """What makes a tensor of floats an output, written behind an ONNX file.
+def _outputs(names: Sequence[str]) -> bytes:
+    """What makes tensors of floats outputs, written behind an ONNX file.
 
     Protocol buffers that follow one another are one: graph (7) . output (12) . name (1), and
     type (2) . tensor_type (1) . elem_type (1) = 1, a float.
     """
     tensor = _field(2, _field(1, bytes([1 << 3, 1])))
-    return _field(7, _field(12, _field(1, name.encode()) + tensor))
+    return b"".join(_field(7, _field(12, _field(1, n.encode()) + tensor)) for n in names)
 
 
 def _field(number: int, inside: bytes) -> bytes:

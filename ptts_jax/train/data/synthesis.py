@@ -39,6 +39,7 @@ class Wanted:
     seed: int = 0
     keep: bool = False  # the parts, so that a later run with more sentences goes on from them
     kokoro_voices: str = ""
+    light: str = ""  # a run of train.light, by which kokoro's voices speak
     workers: int = 0  # 0: as many as there are processors
 
 
@@ -47,7 +48,7 @@ def synthesise(out: str | Path, wanted: Wanted) -> corpus.Corpus:
     folder = Path(out) / "parts"
     digest, versions, files = hashlib.sha256(), {}, []
     for voice, count in zip(wanted.voices, wanted.sentences, strict=True):
-        teacher = teachers.start(voice, wanted.kokoro_voices)
+        teacher = teachers.start(voice, wanted.kokoro_voices, wanted.light)
         versions[str(voice)] = teacher.version
         said = script.lines(voice.name, count, wanted.seed)
         digest.update(json.dumps([str(voice), teacher.version, [s.text for s in said]]).encode())

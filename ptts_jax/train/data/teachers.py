@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ptts_jax import audio
-from ptts_jax.train.data import flite, kokoro, piper
+from ptts_jax.train.data import flite, kokoro, light, piper
 from ptts_jax.train.data.said import Said
 
 ENGINES = ("flite", "piper", "kokoro")
@@ -52,10 +52,13 @@ def parse(voices: list[str], engine: str) -> list[Voice]:
     return parsed
 
 
-def start(voice: Voice, kokoro_voices: str) -> Teacher:
-    """The teacher, ready to speak; says what to install if it can't."""
+def start(voice: Voice, kokoro_voices: str, run: str = "") -> Teacher:
+    """The teacher, ready to speak; says what to install if it can't. `run` is one of train.light,
+    which kokoro's voices then speak by."""
     if voice.engine == "piper":
         return piper.Piper(voice.name)
+    if voice.engine == "kokoro" and run:
+        return light.Light(voice.name, kokoro_voices, run)
     if voice.engine == "kokoro":
         return kokoro.Kokoro(voice.name, kokoro_voices)
     flite.check_voice(voice.name)

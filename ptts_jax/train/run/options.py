@@ -18,9 +18,14 @@ FREE = ("out", "steps", "seed", "validate_every", "save_minutes", "quiet", "acce
 
 
 def define(values: flags.FlagValues) -> None:
-    """The flags of any run. Each command has `steps` in its recipe."""
+    """The flags of a run on a corpus. Each command has `steps` in its recipe."""
+    command.definers(values).needed(corpus="the corpus to train on", out="the folder of this run")
+    define_running(values)
+
+
+def define_running(values: flags.FlagValues) -> None:
+    """The flags of any run, but for its folder and its steps."""
     add = command.definers(values)
-    add.needed(corpus="the corpus to train on", out="the folder of this run")
     add.whole("seed", 0, "of everything random")
     add.whole("validate_every", 500, "steps", 1)
     add.number("save_minutes", 5, "between checkpoints", 0)
