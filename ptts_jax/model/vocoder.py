@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from int8 import dequantized, subframes
-from ptts_jax.model.codec_config import VOCODER_STEP
+from ptts_jax.model.codec_config import VOCODER_RATE, VOCODER_STEP
 from ptts_jax.model.layers import Linear, parameter
 from ptts_jax.model.pytree import Params
 from ptts_jax.model.vocoder_state import (
@@ -26,6 +26,7 @@ from ptts_jax.model.vocoder_state import (
     FIRST,
     GRUS,
     LONGEST,
+    LOWEST,
     NARROW,
     PITCH_WIDTH,
     PITCHES,
@@ -46,6 +47,8 @@ class Vocoder(nn.Module):
     def __call__(self, features: Array, state: VocoderState) -> tuple[Array, VocoderState]:
         """[B, F, FEATURES] -> [B, F * SUBFRAMES * N]"""
         batch, count, _ = features.shape
+        lowest = float(np.log2(LOWEST * LONGEST / VOCODER_RATE) - 1.5)
+        features = features.at[..., CEPSTRA].max(lowest)
         period = periods(features[..., CEPSTRA])
         first = jnp.where(state.period > 0, state.period, period[:, 0])
         before = jnp.concatenate([first[:, None], period[:, :-1]], axis=1)

@@ -13,6 +13,7 @@ CEPSTRA, FEATURES = 18, 20
 SUBFRAMES, N = 4, VOCODER_STEP // 4
 CONDITION = 80  # numbers that a subframe is told
 LONGEST, SHORTEST = 256, 32  # samples of a pitch period
+LOWEST = 66.0  # Hz: told of a lower pitch, near its longest period, the vocoder shrieks
 PITCHES, PITCH_WIDTH = 224, 12  # of the table of periods
 TAPS, NARROW, WIDE = 3, 64, 128  # of the convolution over steps, and its widths
 INPUT = CONDITION + N + 4 + N  # what the first layer of a subframe sees

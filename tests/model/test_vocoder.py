@@ -64,6 +64,21 @@ def test_inaudible_is_what_the_vocoder_is_told():
     np.testing.assert_allclose(said, wave, atol=1e-6)
 
 
+def test_a_pitch_too_low_is_told_as_the_lowest():
+    """The vocoder shrieks at its longest periods, as creaking voices have them."""
+    decoder = params()["decoder"]["vocoder"]
+    hz = np.array([50, 66, 62.5, 66, 130])
+
+    def said(hz):
+        told = np.zeros((1, len(hz), vocoder_state.FEATURES), np.float32)
+        told[..., vocoder.CEPSTRA] = np.log2(hz / 62.5) - 1.5
+        state = vocoder_state.VocoderState.init(1)
+        return vocoder.Vocoder().apply({"params": decoder}, told, state)[0]
+
+    np.testing.assert_array_equal(said(hz), said(np.maximum(hz, vocoder.LOWEST)))
+    assert np.abs(said(hz) - said(hz + 40)).max() > 0
+
+
 def test_the_past_is_a_period_ago_and_repeats():
     signal = jnp.arange(vocoder.LONGEST, dtype=jnp.float32)[None]
     far = vocoder.ago(signal, jnp.array([100]))[0]

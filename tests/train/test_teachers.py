@@ -64,7 +64,9 @@ def test_times_move_with_what_is_put_before():
 
 def test_weights_that_are_others(packages, monkeypatch):
     monkeypatch.setattr(kokoro, "SHA256", "0")
-    with pytest.raises(ValueError, match="not those that are known: run pip install onnx kokoro-onnx"):
+    with pytest.raises(
+        ValueError, match="not those that are known: run pip install onnx kokoro-onnx"
+    ):
         teachers.start(Voice("kokoro", "af_one"), str(packages))
 
 

@@ -25,10 +25,14 @@ from ptts_jax.train.data.said import Said
 from ptts_jax.train.run import checkpoint
 
 STAGE = "light"
+RECIPE = 2  # of what is done with what the net says; another number is another version
 GIVEN = 512 + 3  # what is inside, the pitch, whether there is a voice, the energy
 HALF = kokoro.STEP / 2  # seconds
+HEIGHTS = tuple(float(np.log2(hz * LONGEST / VOCODER_RATE) - 1.5) for hz in (75, 490))
+APART = 0.4  # octaves, at most, from Kokoro's own pitch
 VOICED = 50.0  # Hz, above which there is a voice
 WIDTH, BLOCKS, TAPS = 192, 4, 5
+LOUDEST = 1.0  # Kokoro itself stays below 0.6
 LENGTHS = 200  # vocoder's steps: what is computed is a multiple of it, to compile seldom
 
 
@@ -70,7 +74,7 @@ class Light:
         self._params = jax.tree.map(jnp.asarray, {n: state[n] for n in ("ema", "vocoder")})
         self._held = frozenset(script.held_out())
         digest = hashlib.sha256(b"".join(map(bytes, jax.tree.leaves(state["ema"])))).hexdigest()
-        self.version = f"{self._kokoro.version}, light {digest[:8]} of {step} steps"
+        self.version = f"{self._kokoro.version}, light {RECIPE}, {digest[:8]} of {step} steps"
 
     def speak(self, text: str) -> Said:
         if text in self._held:
@@ -81,11 +85,16 @@ class Light:
         rows = given(inside, -(-count // LENGTHS) * LENGTHS)
         wave = np.asarray(_spoken(self._params, rows[None], inside.style[None]))[0]
         wave = wave[VOCODER_STEP : VOCODER_STEP + samples]
+        if np.abs(wave).max(initial=0) > LOUDEST:  # it shrieks nevertheless
+            return self._kokoro.speak(text)
         return Said(wave, VOCODER_RATE, inside.phonemes, inside.seconds)
 
 
 @jax.jit
 def _spoken(params: Params, rows: Array, style: Array) -> Array:
     told = Net().apply({"params": params["ema"]}, rows, style)
+    # An octave below the pitch, as a creaking voice is heard, the vocoder may shriek.
+    near = jnp.clip(told[..., CEPSTRA], rows[..., 512] - APART, rows[..., 512] + APART)
+    told = told.at[..., CEPSTRA].set(jnp.clip(near, *HEIGHTS))
     vocoder = {"params": params["vocoder"]}
     return Vocoder().apply(vocoder, told, VocoderState.init(len(rows)))[0]
