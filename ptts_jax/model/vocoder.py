@@ -48,7 +48,7 @@ class Vocoder(nn.Module):
         """[B, F, FEATURES] -> [B, F * SUBFRAMES * N]"""
         batch, count, _ = features.shape
         lowest = float(np.log2(LOWEST * LONGEST / VOCODER_RATE) - 1.5)
-        features = features.at[..., CEPSTRA].max(lowest)
+        features = jnp.asarray(features).at[..., CEPSTRA].max(lowest)
         period = periods(features[..., CEPSTRA])
         first = jnp.where(state.period > 0, state.period, period[:, 0])
         before = jnp.concatenate([first[:, None], period[:, :-1]], axis=1)

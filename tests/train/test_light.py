@@ -36,7 +36,7 @@ def asked(monkeypatch):
 def learn(tmp_path, packages, *more):
     source = tmp_path / "opus"
     if not source.exists():
-        opus(source, scale=1e-7, bias=0.1)
+        opus(source, scale=1e-7, bias=0.01)
     flags = (f"--vocoder={source}", f"--out={tmp_path / 'run'}", "--voices=af_one", "--clips=13")
     return training.main(["light", *flags, f"--kokoro_voices={packages}", *more])
 
@@ -67,6 +67,14 @@ def test_it_learns_goes_on_and_speaks(packages, asked, tmp_path, capsys):
     assert "light" in made.recipe["voices"]["kokoro:af_one"]
     seconds = [clip.length / made.sample_rate for clip in made.select("train")]
     assert all(0.2 < length < 1 for length in seconds), seconds
+
+
+def test_what_shrieks_kokoro_says_itself(packages, asked, tmp_path, monkeypatch):
+    assert learn(tmp_path, packages, "--steps=1") == 0
+    asked.clear()
+    monkeypatch.setattr(light, "LOUDEST", 0.0)
+    assert speak(tmp_path, packages, tmp_path / "run") == 0
+    assert asked == ["audio", *[kokoro.HIDDEN, "audio"] * 3]
 
 
 def test_a_corpus_needs_a_run_of_light(packages, asked, tmp_path, capsys):
