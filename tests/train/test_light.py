@@ -1,5 +1,7 @@
 """Kokoro's speech by a tenth of its work: a net learns what its generator says, and speaks."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,7 @@ def test_it_learns_goes_on_and_speaks(packages, asked, tmp_path, capsys):
     asked.clear()
     assert speak(tmp_path, packages, tmp_path / "run") == 0
     # Kokoro says what is held out itself; of the others its generator makes nothing.
-    assert asked == ["audio", *[kokoro.HIDDEN] * 3]
+    assert Counter(asked) == {"audio": 1, kokoro.HIDDEN: 3}
     made = corpus.open_corpus(tmp_path / "c")
     assert "light" in made.recipe["voices"]["kokoro:af_one"]
     seconds = [clip.length / made.sample_rate for clip in made.select("train")]
@@ -74,7 +76,7 @@ def test_what_shrieks_kokoro_says_itself(packages, asked, tmp_path, monkeypatch)
     asked.clear()
     monkeypatch.setattr(light, "LOUDEST", 0.0)
     assert speak(tmp_path, packages, tmp_path / "run") == 0
-    assert asked == ["audio", *[kokoro.HIDDEN, "audio"] * 3]
+    assert Counter(asked) == {"audio": 4, kokoro.HIDDEN: 3}
 
 
 def test_a_corpus_needs_a_run_of_light(packages, asked, tmp_path, capsys):
