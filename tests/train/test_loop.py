@@ -248,6 +248,17 @@ def with_flags(stage=STAGE, **flags):
     return dataclasses.replace(stage, meta={"flags": flags})
 
 
+def test_two_runs_never_share_a_folder(tmp_path):
+    with (
+        checkpoint.alone(tmp_path / "run"),
+        pytest.raises(ValueError, match="run: another run is training there; stop it first"),
+        checkpoint.alone(tmp_path / "run"),
+    ):
+        pass
+    with checkpoint.alone(tmp_path / "run"):  # free again
+        pass
+
+
 def test_a_run_goes_on_with_the_flags_it_was_begun_with(tmp_path):
     run(tmp_path, 5, with_flags(rate=0.1, voices=("8", "16")))
     run(tmp_path, 6, with_flags(rate=0.1, voices=("8", "16"), new=True))

@@ -6,7 +6,8 @@ is full, leaves the checkpoint before in place. Knows nothing of what a state ho
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ptts_jax.store.paths import atomic_write
 from ptts_jax.store.safetensors import FileError
 
 NAME = "checkpoint.json"
+LOCK = ".lock"
 
 
 def save(out: Path, state: Any, step: int, meta: Mapping[str, Any]) -> None:
@@ -38,6 +40,24 @@ def save(out: Path, state: Any, step: int, meta: Mapping[str, Any]) -> None:
         if old.name != file:
             with contextlib.suppress(OSError):
                 old.unlink()
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """While it lasts no other run has the folder, which is free again however the process ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no such locks on Windows
+            pass
+        except OSError:
+            raise ValueError(
+                f"{out}: another run is training there; stop it first, or give another folder"
+            ) from None
+        yield
 
 
 def exists(out: Path) -> bool:

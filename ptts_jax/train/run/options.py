@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from ptts_jax.train.run import command, loop
+from ptts_jax.train.run import checkpoint, command, loop
 
 Recipe = TypeVar("Recipe")
 # Flags that do not change what is learnt by a step, so that they may differ when a run goes on.
@@ -70,13 +70,15 @@ def recipe(options: flags.FlagValues, kind: type[Recipe], **others: Any) -> Reci
 def launch(stage: loop.Stage, options: flags.FlagValues) -> loop.State:
     """Train a stage in the folder --out, from its checkpoint if there is one."""
     kept = {name: value for name, value in options.flag_values_dict().items() if name not in FREE}
-    return loop.run(
-        dataclasses.replace(stage, meta={**stage.meta, "flags": kept}),
-        out=Path(options.out),
-        steps=options.steps,
-        seed=options.seed,
-        save_minutes=options.save_minutes,
-        validate_every=options.validate_every,
-        quiet=options.quiet,
-        accept_changes=options.accept_changes,
-    )
+    out = Path(options.out)
+    with checkpoint.alone(out):
+        return loop.run(
+            dataclasses.replace(stage, meta={**stage.meta, "flags": kept}),
+            out=out,
+            steps=options.steps,
+            seed=options.seed,
+            save_minutes=options.save_minutes,
+            validate_every=options.validate_every,
+            quiet=options.quiet,
+            accept_changes=options.accept_changes,
+        )
