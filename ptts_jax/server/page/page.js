@@ -85,8 +85,10 @@ async function speak() {
 }
 
 async function receive(take, signal) {
+  let begun = false; // words may come before the first samples
   for await (const { samples, words, checks } of speech(take.request, signal)) {
-    if (!take.length) add(take);
+    if (!begun) add(take);
+    begun = true;
     if (words) take.addWords(words);
     if (checks) take.showChecks(checks);
     if (!samples) continue;
