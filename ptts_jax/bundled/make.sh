@@ -6,7 +6,7 @@
 #
 # All that is made goes to FOLDER, the model itself to FOLDER/bundled. A stage that is done is left out, and
 # one that was broken off goes on from its last checkpoint: run the same command again, as often as need be.
-# It takes some six hours on two cores with AMX, most of them for Kokoro's speech.
+# It takes some six hours on two cores, most of them for the language model and its head.
 #
 # Needs: pip install -e ".[train,teachers,judges]" pocketsphinx; npm; curl; and the Debian packages
 # wordnet-base, jargon-text, debian-handbook, fortunes, bible-kjv and wamerican, of which the text depends.
