@@ -47,8 +47,7 @@ class Vocoder(nn.Module):
     def __call__(self, features: Array, state: VocoderState) -> tuple[Array, VocoderState]:
         """[B, F, FEATURES] -> [B, F * SUBFRAMES * N]"""
         batch, count, _ = features.shape
-        lowest = float(np.log2(LOWEST * LONGEST / VOCODER_RATE) - 1.5)
-        features = jnp.asarray(features).at[..., CEPSTRA].max(lowest)
+        features = jnp.asarray(features).at[..., CEPSTRA].max(float(heights(LOWEST)))
         period = periods(features[..., CEPSTRA])
         first = jnp.where(state.period > 0, state.period, period[:, 0])
         before = jnp.concatenate([first[:, None], period[:, :-1]], axis=1)
@@ -77,6 +76,11 @@ class Vocoder(nn.Module):
         x = jnp.tanh(Linear(WIDE, name="steps")(jnp.concatenate(taps, -1)))
         x = jnp.tanh(Linear(SUBFRAMES * CONDITION, name="step_out")(x))
         return x, full[:, x.shape[1] :]
+
+
+def heights(hz: np.ndarray | float) -> np.ndarray:
+    """A pitch as a step tells it."""
+    return np.log2(hz * LONGEST / VOCODER_RATE) - 1.5
 
 
 def periods(pitch: Array) -> Array:

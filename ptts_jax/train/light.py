@@ -26,6 +26,7 @@ from ptts_jax.model.vocoder_state import CEPSTRA
 from ptts_jax.store.paths import atomic_write
 from ptts_jax.train.codec import fargan, told
 from ptts_jax.train.codec.features import features
+from ptts_jax.train.codec.stage import weighted
 from ptts_jax.train.data import kokoro, script
 from ptts_jax.train.data.light import GIVEN, STAGE, Net, given
 from ptts_jax.train.run import command, loop, optim, options
@@ -126,7 +127,7 @@ def stage(clips: Sequence[Heard], vocoder: Params, rate: float, seed: int) -> lo
     def losses(params: Params, rows: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         found = Net().apply({"params": params}, rows["given"], rows["style"])
         parts = told.distances(found, rows["told"])
-        return sum(told.WEIGHTS[name] * value for name, value in parts.items()), parts
+        return weighted(parts, told.WEIGHTS), parts
 
     def update(state: loop.State, rows: dict, key: Array, progress: loop.Progress) -> tuple:
         del key

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from ptts_jax.model.codec_config import VOCODER_RATE, VOCODER_STEP
-from ptts_jax.model.vocoder import EMPHASIS, periods
+from ptts_jax.model.vocoder import EMPHASIS, heights, periods
 from ptts_jax.model.vocoder_state import CEPSTRA, LONGEST, LOWEST, SHORTEST
 from ptts_jax.train.codec.pitch import pitch
 
@@ -33,7 +33,7 @@ def features(wave: np.ndarray) -> np.ndarray:
     bands = band_logs(sharp)
     cepstra = bands @ cosines() - np.eye(CEPSTRA)[0] * 4
     hz, _ = pitch(wave, VOCODER_RATE, VOCODER_STEP)
-    height = np.log2(np.clip(hz, LOWEST, 490) * LONGEST / VOCODER_RATE) - 1.5
+    height = heights(np.clip(hz, LOWEST, 490))
     even = periodic(sharp, bands, np.asarray(periods(height)))
     return np.concatenate([cepstra, height[:, None], even[:, None]], axis=1).astype(np.float32)
 

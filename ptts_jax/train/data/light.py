@@ -17,8 +17,8 @@ from jax import Array
 
 from ptts_jax.model.codec_config import VOCODER_RATE, VOCODER_STEP
 from ptts_jax.model.pytree import Params
-from ptts_jax.model.vocoder import Vocoder
-from ptts_jax.model.vocoder_state import CEPSTRA, FEATURES, LONGEST, VocoderState
+from ptts_jax.model.vocoder import Vocoder, heights
+from ptts_jax.model.vocoder_state import CEPSTRA, FEATURES, VocoderState
 from ptts_jax.train.data import kokoro, script
 from ptts_jax.train.data.kokoro import Inside, Kokoro
 from ptts_jax.train.data.said import Said
@@ -26,9 +26,10 @@ from ptts_jax.train.run import checkpoint
 
 STAGE = "light"
 RECIPE = 2  # of what is done with what the net says; another number is another version
-GIVEN = 512 + 3  # what is inside, the pitch, whether there is a voice, the energy
+HIDDEN = 512
+GIVEN = HIDDEN + 3  # what is inside, the pitch, whether there is a voice, the energy
 HALF = kokoro.STEP / 2  # seconds
-HEIGHTS = tuple(float(np.log2(hz * LONGEST / VOCODER_RATE) - 1.5) for hz in (75, 490))
+HEIGHTS = tuple(float(heights(hz)) for hz in (75, 490))
 APART = 0.4  # octaves, at most, from Kokoro's own pitch
 VOICED = 50.0  # Hz, above which there is a voice
 WIDTH, BLOCKS, TAPS = 192, 4, 5
@@ -48,14 +49,12 @@ class Net(nn.Module):
             y = nn.gelu(nn.Conv(WIDTH, (TAPS,))(nn.LayerNorm()(x)))
             x = x + nn.Dense(WIDTH)(y)
         told = nn.Dense(FEATURES, name="told")(nn.LayerNorm()(x))
-        return told.at[..., CEPSTRA].add(given[..., 512])
+        return told.at[..., CEPSTRA].add(given[..., HIDDEN])
 
 
 def given(inside: Inside, count: int) -> np.ndarray:
     """What the net sees at each of `count` steps of the vocoder: [F, GIVEN]."""
-    hz = np.maximum(inside.pitch, VOICED)
-    height = np.log2(hz * LONGEST / VOCODER_RATE) - 1.5
-    rows = [height, inside.pitch > VOICED, inside.energy]
+    rows = [heights(np.maximum(inside.pitch, VOICED)), inside.pitch > VOICED, inside.energy]
     table = np.concatenate([inside.hidden, np.stack(rows, axis=1)], axis=1).astype(np.float32)
     at = np.clip(np.arange(count) * VOCODER_STEP / VOCODER_RATE / HALF - 0.5, 0, len(table) - 1)
     first = np.minimum(at.astype(int), len(table) - 2)
@@ -94,7 +93,7 @@ class Light:
 def _spoken(params: Params, rows: Array, style: Array) -> Array:
     told = Net().apply({"params": params["ema"]}, rows, style)
     # An octave below the pitch, as a creaking voice is heard, the vocoder may shriek.
-    near = jnp.clip(told[..., CEPSTRA], rows[..., 512] - APART, rows[..., 512] + APART)
+    near = jnp.clip(told[..., CEPSTRA], rows[..., HIDDEN] - APART, rows[..., HIDDEN] + APART)
     told = told.at[..., CEPSTRA].set(jnp.clip(near, *HEIGHTS))
     vocoder = {"params": params["vocoder"]}
     return Vocoder().apply(vocoder, told, VocoderState.init(len(rows)))[0]
