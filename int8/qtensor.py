@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BITS = (8, 4)
+BITS = (16, 8, 4)  # of 16 only as many are used as exact sums leave room for
 GROUP_SIZES = (32, 64, 128)
 # So many columns of activations share a scale where the weight has one per channel: fewer in a
-# narrow matrix, whose sums average less error away. In native/problem.h, kSpan and kNarrow.
+# narrow matrix, whose sums average less error away. In native/problem.h, kSpan and its like.
 SPAN = 256
+LARGEST = {16: 2047, 8: 127, 4: 7}  # integers; activations have as many bits, but at least 8
 NARROW = 1024  # columns: what has fewer is narrow
 NARROW_SPAN = 64
+SPAN_16 = 512  # of 16 bits, whose errors are small, as many as a sum of 32 bits has room for
 MAX_IN = 65536  # without groups: as far as the products are tested
 # Scales never go below this, so that zero rows, denormals and processors that flush them all agree.
 MIN_SCALE = np.float32(2.0**-100)
@@ -30,7 +32,8 @@ Array = Any  # np.ndarray or jax.Array
 class QTensor:
     """A quantised [out, in] matrix, used as y = x @ W.T; leading dimensions may stack several."""
 
-    # int8 [..., out, in]; 4 bits: uint8 [..., out, in / 2], value + 8, even column in the low half
+    # int8 or int16 [..., out, in]; 4 bits: uint8 [..., out, in / 2], value + 8, even column in the
+    # low half
     qvalue: Array
     scale: Array  # float32 [..., out], or [..., out, in / group_size]
     bits: int = dataclasses.field(metadata={"static": True})
@@ -40,22 +43,24 @@ class QTensor:
     def shape(self) -> tuple[int, ...]:
         """Of the matrix it stands for."""
         *lead, packed = self.qvalue.shape
-        return (*lead, packed * 8 // self.bits)
+        return (*lead, packed * 2 if self.bits == 4 else packed)
 
     @property
     def nbytes(self) -> int:
         return self.qvalue.nbytes + self.scale.nbytes
 
 
-def span_of(columns: int, group_size: int | None = None) -> int:
+def span_of(columns: int, group_size: int | None = None, bits: int = 8) -> int:
     """How many columns of activations share a scale; of a weight with groups, those of a group."""
-    return group_size or (NARROW_SPAN if columns < NARROW else SPAN)
+    return group_size or (SPAN_16 if bits == 16 else NARROW_SPAN if columns < NARROW else SPAN)
 
 
 def why_not(shape: tuple[int, ...], bits: int = 8, group_size: int | None = None) -> str | None:
     """The reason a matrix of this shape cannot be quantised so, or None if it can."""
     if bits not in BITS:
-        return f"bits must be 8 or 4, not {bits}"
+        return f"bits must be 16, 8 or 4, not {bits}"
+    if bits == 16 and group_size is not None:
+        return "16 bits have no groups"
     if group_size is not None and group_size not in GROUP_SIZES:
         return f"group_size must be 32, 64, 128 or None, not {group_size}"
     if len(shape) < 2 or 0 in shape:
@@ -98,10 +103,10 @@ def quantize(w: Array, bits: int = 8, group_size: int | None = None) -> QTensor:
     if not isinstance(w, jax.core.Tracer) and not bool(xp.isfinite(w).all()):
         raise ValueError("cannot quantise: the weights hold NaN or infinity")
     grouped = w if group_size is None else w.reshape(*w.shape[:-1], -1, group_size)
-    q, scale = quantize_rows(grouped, 2 ** (bits - 1) - 1)
+    q, scale = quantize_rows(grouped, LARGEST[bits])
     q = q.reshape(w.shape)
-    if bits == 8:
-        return QTensor(q.astype(np.int8), scale, bits, group_size)
+    if bits != 4:
+        return QTensor(q.astype(np.int16 if bits == 16 else np.int8), scale, bits, group_size)
     nibbles = (q + 8).astype(np.uint8)
     return QTensor(nibbles[..., 0::2] | (nibbles[..., 1::2] << 4), scale, bits, group_size)
 
@@ -140,7 +145,7 @@ def halves(qvalue: Array) -> tuple[Array, Array]:
 def dequantize(w: QTensor) -> Array:
     """The float32 matrix that w stands for."""
     xp = np if isinstance(w.qvalue, np.ndarray) else jnp
-    q = w.qvalue if w.bits == 8 else xp.stack(halves(w.qvalue), axis=-1).reshape(w.shape)
+    q = w.qvalue if w.bits != 4 else xp.stack(halves(w.qvalue), axis=-1).reshape(w.shape)
     q = q.astype(np.float32)
     if w.group_size is None:
         return q * w.scale[..., None]

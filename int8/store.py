@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from int8.qtensor import QTensor, why_not
+from int8.qtensor import LARGEST, QTensor, why_not
 
-_STORED = {8: np.dtype(np.int8), 4: np.dtype(np.uint8)}  # by bits
+_STORED = {16: np.dtype(np.int16), 8: np.dtype(np.int8), 4: np.dtype(np.uint8)}  # by bits
 
 
 def pack(flat: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
@@ -53,7 +53,9 @@ def _problem(
         return f"{bits} bits are unknown (there are {', '.join(map(str, _STORED))})"
     if qvalue.dtype != _STORED[bits]:
         return f"holds {qvalue.dtype} numbers; those of {bits} bits are {_STORED[bits]}"
-    shape = (*qvalue.shape[:-1], qvalue.shape[-1] * 8 // bits) if qvalue.ndim else ()
+    shape = QTensor(qvalue, scale, bits, None).shape if qvalue.ndim else ()
+    if bits == 16 and max(-int(qvalue.min()), int(qvalue.max())) > LARGEST[bits]:
+        return f"its integers go beyond {LARGEST[bits]}"
     if group_size is not None and type(group_size) is not int:
         return f"group size {group_size!r} is not a number"
     if reason := why_not(shape, bits, group_size):

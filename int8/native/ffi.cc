@@ -64,8 +64,8 @@ ffi::Error dot(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::AnyBuffer w, 
   p.rows = xs[0], p.in = xs[1], p.out = ws[0];
   p.bits = bits, p.group = group;
   const int64_t scales = p.out * (group ? p.in / group : 1);
-  if (!int8k::valid(p) || ws[1] * 8 != p.in * p.bits || count(scale) != scales ||
-      count(*y) != p.rows * p.out || (p.bias && count(bias) != p.out)) {
+  if (!int8k::valid(p) || static_cast<int64_t>(w.size_bytes()) * 8 != p.out * p.in * p.bits ||
+      count(scale) != scales || count(*y) != p.rows * p.out || (p.bias && count(bias) != p.out)) {
     return ffi::Error::InvalidArgument("int8 dot: shapes, bits and group size do not fit together");
   }
   return run(p, pool, isa, int8k::dot);
@@ -133,7 +133,7 @@ ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi
 ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> past,
                     ffi::AnyBuffer w, ffi::Buffer<ffi::F32> bias, ffi::Buffer<ffi::F32> add,
                     ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::F32> left, int32_t stride,
-                    int32_t dilation, int32_t elu, int32_t isa) {
+                    int32_t dilation, int32_t elu, int32_t filtered, int32_t isa) {
   if (w.element_type() != ffi::BF16 && w.element_type() != ffi::F32) {
     return ffi::Error::InvalidArgument("int8 conv: weights are float32 or bfloat16");
   }
@@ -148,7 +148,7 @@ ffi::Error convolve(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   if (count(add)) c.add = add.typed_data();
   c.y = y->typed_data(), c.left = left->typed_data();
   c.batch = xs[0], c.time = xs[1], c.cin = xs[2], c.cout = ws[2], c.taps = ws[0];
-  c.stride = stride, c.dilation = dilation, c.elu = elu != 0;
+  c.stride = stride, c.dilation = dilation, c.elu = elu != 0, c.filtered = filtered != 0;
   const bool good = int8k::valid(c);
   const int64_t kept = good ? c.batch * c.memory() * c.cin : 0;
   const int64_t made = good ? c.batch * c.outputs() * c.cout : 0;
@@ -280,7 +280,7 @@ INT8_CALL(int8_conv, convolve,
           ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>()
               .Arg<ffi::AnyBuffer>().Arg<Floats>().Arg<Floats>().Ret<Floats>().Ret<Floats>()
               .Attr<int32_t>("stride").Attr<int32_t>("dilation").Attr<int32_t>("elu")
-              .Attr<int32_t>("isa"));
+              .Attr<int32_t>("filtered").Attr<int32_t>("isa"));
 
 INT8_CALL(int8_norm, norm,
           ffi::Ffi::Bind().Arg<Floats>().Arg<Floats>().Arg<Floats>().Ret<Floats>()

@@ -144,16 +144,19 @@ inline void attend(const Attention& a, int isa = kAuto) {
 }
 
 inline void convolve(const Convolution& c, int isa = kAuto) {
-  // A piece's inputs stay in the second-level cache; it multiplies for longer than it copies them, but
-  // leaves something for the other cores where there is only a frame to decode.
-  constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kPiece = 8 << 20;
+  // A piece's inputs stay in the second-level cache. Each gathers them anew: no more pieces than keep all
+  // cores busy.
+  constexpr int64_t kInputs = 1 << 15, kLeastRows = 128, kColumns = 64, kEach = 2;
   constexpr int64_t kWorth = 1 << 20;  // multiplications that are worth waking helpers
   const Kernels k = kernels(isa);
-  const int64_t most = std::max(kInputs / (c.stride * c.cin), kLeastRows);
-  const int64_t blocks = (c.outputs() + most - 1) / most, rows = (c.outputs() + blocks - 1) / blocks;
-  const int64_t columns = round_up(std::max<int64_t>(kPiece / (rows * c.depth()), 1), kColumns);
-  const int64_t strips = (c.cout + columns - 1) / columns, pieces = c.batch * blocks * strips;
   const bool large = c.batch * c.outputs() * c.depth() * c.cout >= kWorth;
+  const int64_t most = std::max(kInputs / (c.stride * c.cin), kLeastRows);
+  const int64_t blocks = (c.outputs() + most - 1) / most;
+  const int64_t rows = round_up((c.outputs() + blocks - 1) / blocks, kPlaces);
+  const int64_t wanted = large && c.workers ? kEach * c.workers->cores : 1;
+  const int64_t shares = std::max<int64_t>(wanted / (c.batch * blocks), 1);
+  const int64_t columns = round_up((c.cout + shares - 1) / shares, kColumns);
+  const int64_t strips = (c.cout + columns - 1) / columns, pieces = c.batch * blocks * strips;
   parallel(large ? c.workers : nullptr, pieces, [&](int64_t i) {
     const int64_t b = i / (blocks * strips), r0 = i / strips % blocks * rows;
     const int64_t n0 = i % strips * columns;

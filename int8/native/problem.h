@@ -14,27 +14,33 @@
 namespace int8k {
 
 // Columns of x that share a scale, where w has no groups: span_of of qtensor.py.
-constexpr int64_t kSpan = 256, kNarrow = 1024, kNarrowSpan = 64;
+constexpr int64_t kSpan = 256, kNarrow = 1024, kNarrowSpan = 64, kSpan16 = 512;
 
-// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], with w held as 8 or 4 bits.
+// The largest integer of 16 bits: of LARGEST in qtensor.py. The sum of a span fits 32 bits.
+constexpr int32_t kLargest16 = 2047;
+static_assert(kSpan16 * kLargest16 * kLargest16 < INT32_MAX);
+
+// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], with w held as 16, 8 or 4 bits.
 struct Problem {
   const float* x;      // [rows, in]
-  const uint8_t* w;    // 8 bits: int8 [out, in]; 4 bits: [out, in / 2], low nibble first, value + 8
+  const uint8_t* w;    // 16 or 8 bits: int16 or int8 [out, in]; 4 bits: [out, in / 2], low nibble first, value + 8
   const float* scale;  // [out] or [out, in / group]
   const float* bias;   // [out] or null
   float* y;            // [rows, out]
   int64_t rows, in, out;
-  int64_t bits;   // 8 or 4
-  int64_t group;  // 32, 64, 128, or 0: one scale per output channel
+  int64_t bits;   // 16, 8 or 4
+  int64_t group;  // 32, 64, 128, or 0: one scale per output channel, as 16 bits always have
   const Workers* workers = nullptr;  // who may help; null: nobody
 
-  constexpr int64_t span() const { return group ? group : in < kNarrow ? kNarrowSpan : kSpan; }
+  constexpr int64_t span() const {
+    return group ? group : bits == 16 ? kSpan16 : in < kNarrow ? kNarrowSpan : kSpan;
+  }
   constexpr int64_t spans() const { return (in + span() - 1) / span(); }
 };
 
 constexpr bool valid(const Problem& p) {
   const bool shape = p.rows >= 0 && p.in >= 1 && p.out >= 0;
-  const bool bits = p.bits == 8 || (p.bits == 4 && p.in % 2 == 0);
+  const bool bits = (p.bits == 16 && !p.group) || p.bits == 8 || (p.bits == 4 && p.in % 2 == 0);
   const bool whole = p.group == 0 && p.in <= 65536;  // MAX_IN of qtensor.py
   const bool grouped =
       (p.group == 32 || p.group == 64 || p.group == 128) && p.in % p.group == 0;

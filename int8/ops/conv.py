@@ -14,6 +14,9 @@ from int8.runtime.backend import resolve_backend
 from int8.runtime.fallback import with_plain
 
 
+FILTERS = (2, 3, 7)  # taps for which native/filter.h knows one
+
+
 def elu(x: Array) -> Array:
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0.0)) - 1.0)
 
@@ -49,7 +52,7 @@ def _plain(
 
 
 @functools.lru_cache
-def _native(stride: int, dilation: int, phases: int, activate: bool, isa: int):
+def _native(stride: int, dilation: int, phases: int, activate: bool, filtered: bool, isa: int):
     """Jitted so that a model traces and lowers each shape once."""
 
     def native(x: Array, past: Array, w: Array, bias: Array | None, add: Array | None):
@@ -58,6 +61,7 @@ def _native(stride: int, dilation: int, phases: int, activate: bool, isa: int):
         results = (y, jax.ShapeDtypeStruct(past.shape, jnp.float32))
         aliases = None if add is None else {4: 0}  # y takes the place of what it is added to
         how = {"stride": stride, "dilation": dilation, "elu": int(activate), "isa": isa}
+        how["filtered"] = int(filtered)
         args = (x, past, w, bias, add)
         return tuple(library.call("int8_conv", results, *args, aliases=aliases, **how))
 
@@ -76,19 +80,24 @@ def conv(
     dilation: int = 1,
     phases: int = 1,
     activate: bool = False,
+    filtered: bool = False,
 ) -> tuple[Array, Array]:
     """x [B, T, Cin] after the inputs `past` [B, memory, Cin] -> (y, next past).
 
     w [K, Cin, N] is float32 or bfloat16; memory is (K - 1) * dilation + 1 - stride; y is
     [B, T / stride * phases, N / phases]: the N outputs of a place may be some neighbouring ones of
     fewer channels. `activate` puts x through ELU, which past already is; `bias` is repeated along
-    N; `add`, of y's shape, is added to it.
+    N; `add`, of y's shape, is added to it. `filtered` spares multiplications where a filter is known,
+    by making four places of T at once: T is a multiple of four, stride and dilation are 1.
     """
+    if filtered and (x.shape[1] % 4 or stride * dilation > 1):
+        raise ValueError("conv: `filtered` wants a time of fours, and neither stride nor dilation")
     floats = all(a is None or a.dtype == jnp.float32 for a in (x, past, bias, add))
     floats &= w.dtype in (jnp.float32, jnp.bfloat16)
     whole = x.shape[1] >= stride and x.shape[1] % stride == 0
     if floats and whole and resolve_backend() == "native":
-        f = _native(stride, dilation, phases, activate, library.forced_isa())
+        filtered &= w.shape[0] in FILTERS
+        f = _native(stride, dilation, phases, activate, filtered, library.forced_isa())
         return f(x, past, w, bias, add)
     how = {"stride": stride, "dilation": dilation, "phases": phases}
     return _plain(x, past, w, bias, add, **how, activate=activate)

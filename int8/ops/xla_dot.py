@@ -11,23 +11,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from int8.qtensor import QTensor, halves, quantize_rows, span_of
+from int8.qtensor import LARGEST, QTensor, halves, quantize_rows, span_of
 
 
 def quantize_activations(
-    x: jax.Array, group_size: int | None = None
+    x: jax.Array, group_size: int | None = None, bits: int = 8
 ) -> tuple[jax.Array, jax.Array]:
-    """int8 values [rows, in], and a scale for each row and span of columns [rows, spans].
+    """int8 or int16 values [rows, in], and a scale for each row and span of columns [rows, spans].
 
     A span with an infinity or NaN gets zeros and a NaN scale: its row's products are all NaN.
     """
     rows, size = x.shape
-    span = min(span_of(size, group_size), size)
+    span = min(span_of(size, group_size, bits), size)
     spans = -(-size // span)
     x = jnp.pad(x, ((0, 0), (0, spans * span - size))).reshape(rows, spans, span)
-    q, scale = quantize_rows(x, 127)
+    q, scale = quantize_rows(x, LARGEST[max(bits, 8)])
     finite = jnp.isfinite(jnp.max(jnp.abs(x), axis=-1))
-    q = jnp.where(finite[..., None], q, 0.0).astype(jnp.int8)
+    q = jnp.where(finite[..., None], q, 0.0).astype(jnp.int16 if bits == 16 else jnp.int8)
     return q.reshape(rows, spans * span)[:, :size], jnp.where(finite, scale, jnp.nan)
 
 
@@ -66,8 +66,20 @@ def _channel_dot(parts: list[tuple[jax.Array, jax.Array]], span: int, x_scale: j
     return add(whole, y, rest) if rest else y
 
 
+def _float_dot(x: jax.Array, w: QTensor) -> jax.Array:
+    """The sum of integers of 16 bits in floats, which hold all but the last bits of it."""
+    q, x_scale = quantize_activations(x, bits=16)
+    scale = jnp.repeat(x_scale, span_of(x.shape[1], bits=16), axis=1)[:, : x.shape[1]]
+    dims = (((1,), (1,)), ((), ()))
+    how = {"precision": lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
+    return lax.dot_general(q * scale, w.qvalue.astype(jnp.float32), dims, **how)
+
+
 def dot(x: jax.Array, w: QTensor, bias: jax.Array | None) -> jax.Array:
     """x [rows, in] float32 by w [out, in] -> [rows, out] float32."""
+    if w.bits == 16:
+        y = _float_dot(x, w) * w.scale
+        return y if bias is None else y + bias
     rows = x.shape[0]
     q, x_scale = quantize_activations(x, w.group_size)
     if w.bits == 8:

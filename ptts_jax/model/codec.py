@@ -84,7 +84,7 @@ class Decoder(nn.Module):
             x = told(LayerNorm(name="norm")(x)).reshape(x.shape[0], -1, FEATURES)
             x, ends = vocoder.Vocoder(name="vocoder")(x, state.ends) if self.audible else (x, None)
         else:
-            x, ends = SEANet(decoder_plan(c.decoder_net), name="seanet")(x, state.ends)
+            x, ends = SEANet(decoder_plan(c), name="seanet")(x, state.ends)
             x = x[..., 0]
         return x, CodecState(resample, window, position, ends)
 

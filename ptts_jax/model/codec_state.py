@@ -3,6 +3,7 @@
 codec.py computes by it.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ def _residual(c: SEANetConfig, width: int, stage: int) -> list[tuple[ConvSpec, .
     ]
 
 
-def decoder_plan(c: SEANetConfig) -> Plan:
+def decoder_plan(m: MimiConfig) -> Plan:
+    c = m.decoder_net
     replicate = c.pad_mode == "replicate"
     width = c.n_filters * 2 ** len(c.ratios)
     stages = [(ConvSpec("first", c.dimension, width, c.kernel_size, replicate=replicate),)]
@@ -44,7 +46,12 @@ def decoder_plan(c: SEANetConfig) -> Plan:
         width //= 2
         stages += [(up,), *_residual(c, width, i)]
     last = ConvSpec("last", c.n_filters, c.channels, c.last_kernel_size, replicate=replicate)
-    return (*stages, (last,))
+    return tuple(tuple(_filtered(spec, m.upsample_stride) for spec in s) for s in (*stages, (last,)))
+
+
+def _filtered(spec: ConvSpec, places: int) -> ConvSpec:
+    """By filters where any number of frames, each of `places` or a multiple, is whole fours."""
+    return replace(spec, filtered=places % 4 == 0 and spec.dilation == 1)
 
 
 def encoder_plan(c: SEANetConfig) -> Plan:
@@ -112,7 +119,7 @@ def decoder_state(c: MimiConfig, batch: int) -> CodecState:
     if c.vocoder:
         ends = VocoderState.init(batch)
     else:
-        ends = _conv_states(decoder_plan(c.decoder_net), batch)
+        ends = _conv_states(decoder_plan(c), batch)
     return _state(ends, upsample_spec(c), c.decoder_tf, batch)
 
 

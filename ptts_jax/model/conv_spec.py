@@ -22,6 +22,7 @@ class ConvSpec:
     transposed: bool = False
     depthwise: bool = False
     replicate: bool = False  # before the first input stands a copy of it, not zeros
+    filtered: bool = False  # by fewer products: as many inputs come at once as make fours of places
 
     @property
     def memory(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from convert import flatten, unflatten
 from int8 import QTensor, exact, qtensor
 from int8.policy import Report, cast_tree, check_groups, quantize_tree
-from int8.qtensor import BITS, GROUP_SIZES
+from int8.qtensor import GROUP_SIZES
 from ptts_jax.model.pytree import Params
 
 _BLOCK = r"layers/layer_\d+"
@@ -35,9 +35,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 DEFAULT = ("attention", "ffn")
-# What of these is not quantised is kept and multiplied in bfloat16: an error far below that of the
-# integers beside it (int8/README.md), for half the bytes to read.
-HALVED = (*GROUPS["flow"], *(p for p in GROUPS["codec"] if "/transformer/" in p))
+BITS = (8, 4)  # to choose from
+# What of these is not quantised to 8 bits has 16: errors far below those of the 8 bits beside it
+# (int8/README.md), for half the bytes to read. The head's few rows a step are bound by these bytes,
+# so bfloat16 does; the decoder's many rows by their multiplication, which integers do faster.
+HALVED = GROUPS["flow"]
+WIDE = tuple(pattern for pattern in GROUPS["codec"] if "/transformer/" in pattern)
 NEVER = (
     r"lm/(eos|backbone/z_proj)/.*",  # the stop is touchy, and so is what it reads
     r"lm/(text|speaker|input|head/net/input)/.*",  # what the model is told
@@ -102,6 +105,8 @@ def apply(params: Params, spec: Int8) -> tuple[Params, Report]:
     tree, report = quantize_tree(
         params, GROUPS, spec.groups, NEVER, spec.bits, spec.group_size, as_matrix=as_matrix
     )
+    if "codec" not in spec.groups:
+        tree, _ = quantize_tree(tree, {"codec": WIDE}, ["codec"], NEVER, bits=16)
     return cast_tree(tree, HALVED, ml_dtypes.bfloat16), report
 
 

@@ -31,6 +31,7 @@ from ptts_jax.store.safetensors import FileError
 Fetch = Callable[..., tuple[Path, int]]  # (sources, *, quiet) -> (file, index of the source)
 
 FORMAT = "2"  # of the converted copies; another layout of the parameters is another number
+QUANTISED = "2"  # of the quantised ones: what is kept in how many bits
 _SAMPLES = 64  # places at which an unnamed source is looked at
 
 
@@ -74,7 +75,7 @@ def load(
     sources, public = _fetch(config, fetch, quiet)
     folder, key = cache_dir / "weights", _key(config, sources)
     converted = folder / f"{key}.safetensors"
-    cached = converted if int8 is None else folder / f"{key}-{int8.label}.safetensors"
+    cached = converted if int8 is None else folder / f"{key}-{int8.label}-{QUANTISED}.safetensors"
     copy = _read_cached(cached)
     if copy is None:
         if not quiet:

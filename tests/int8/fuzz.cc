@@ -3,6 +3,7 @@
 // -fsanitize=address,undefined: every buffer ends exactly where its allocation ends.
 // Usage: fuzz CASES SEED
 #include <cmath>
+#include <cstring>
 
 #include "fuzz.h"
 
@@ -27,13 +28,18 @@ float activation(int kind) {
 
 int weight(const Problem& p, int64_t n, int64_t k) {
   if (p.bits == 8) return reinterpret_cast<const int8_t*>(p.w)[n * p.in + k];
+  if (p.bits == 16) {
+    int16_t w;
+    std::memcpy(&w, p.w + 2 * (n * p.in + k), sizeof(w));
+    return w;
+  }
   const int byte = p.w[n * (p.in / 2) + k / 2];
   return (k % 2 ? byte >> 4 : byte & 15) - 8;
 }
 
 // What row m of the problem must give: the exact value, and how far rounding may take it.
 void reference(const Problem& p, int64_t m, std::vector<double>& y, std::vector<double>& slack) {
-  const int64_t span = p.group ? p.group : p.in < 1024 ? 64 : 256, spans = (p.in + span - 1) / span;
+  const int64_t span = p.group ? p.group : p.bits == 16 ? 512 : p.in < 1024 ? 64 : 256, spans = (p.in + span - 1) / span;
   std::vector<float> scale(spans), q(p.in);
   bool finite = true;
   for (int64_t s = 0; s < spans; ++s) {
@@ -44,7 +50,7 @@ void reference(const Problem& p, int64_t m, std::vector<double>& y, std::vector<
       finite = finite && std::isfinite(x[k]);
       absmax = std::fmax(absmax, std::fabs(x[k]));
     }
-    scale[s] = std::fmax(absmax * (1.0f / 127.0f), 0x1p-100f);
+    scale[s] = std::fmax(absmax * (1.0f / (p.bits == 16 ? 2047 : 127)), 0x1p-100f);
     const float inverse = 1.0f / scale[s];
     for (int64_t k = s * span; k < end; ++k) q[k] = std::nearbyint(x[k] * inverse);
   }
@@ -87,9 +93,9 @@ bool check(Problem p, int isa) {
 
 bool one_case() {
   Problem p{};
-  p.bits = pick(0, 1) ? 8 : 4;
+  p.bits = pick(0, 2) ? pick(0, 1) ? 8 : 4 : 16;
   const int64_t groups[] = {0, 0, 32, 64, 128};
-  p.group = groups[pick(0, 4)];
+  p.group = p.bits == 16 ? 0 : groups[pick(0, 4)];
   p.in = p.group ? p.group * pick(1, 5) : pick(1, pick(0, 3) ? 300 : 1100) * (p.bits == 4 ? 2 : 1);
   p.rows = pick(0, 3) ? pick(1, 6) : pick(0, 70);
   p.out = pick(0, 3) ? pick(1, 13) : pick(0, 90);
@@ -104,7 +110,12 @@ bool one_case() {
     if (kind == 8) x.data[m * p.in + pick(0, p.in - 1)] = std::nanf("");
   }
   const bool extreme = pick(0, 3) == 0;  // -128 too: a file may hold it
-  for (int64_t i = 0; i < p.out * p.in * p.bits / 8; ++i) {
+  for (int64_t i = 0; p.bits == 16 && i < p.out * p.in; ++i) {
+    constexpr int64_t most = int8k::kLargest16;
+    const auto v = static_cast<int16_t>(extreme ? (pick(0, 1) ? most : -most) : pick(-most, most));
+    std::memcpy(w.data + 2 * i, &v, sizeof(v));
+  }
+  for (int64_t i = 0; p.bits < 16 && i < p.out * p.in * p.bits / 8; ++i) {
     w.data[i] = extreme ? (pick(0, 1) ? 0x80 : 0x7f) : static_cast<uint8_t>(pick(0, 255));
   }
   for (int64_t i = 0; i < scales; ++i) scale.data[i] = std::exp2(static_cast<float>(pick(-12, 3)));

@@ -220,6 +220,36 @@ double input(const Convolution& c, int64_t b, int64_t i, int64_t channel) {
 
 bool close(double got, double want, double size) { return std::fabs(got - want) <= 1e-6 * size + 1e-6; }
 
+// The sizes of all that a filter adds up for one output: what rounding is measured by.
+template <int TAPS>
+double filtered_size(const Convolution& c, const float* w, int64_t b, int64_t t, int64_t n) {
+  constexpr auto& filter = int8k::kFilter<TAPS>;
+  const int64_t place = t % int8k::kPlaces, first = t - place;
+  double size = 0;
+  for (int p = 0; p < int8k::Filter<TAPS>::kProducts; ++p) {
+    for (int64_t channel = 0; channel < c.cin; ++channel) {
+      double inputs = 0, weights = 0;
+      for (int i = 0; i < int8k::Filter<TAPS>::kProducts; ++i) {
+        inputs += std::fabs(filter.inputs[p][i] * input(c, b, first + i, channel));
+      }
+      for (int j = 0; j < TAPS; ++j) {
+        weights += std::fabs(filter.taps[p][j] * w[(j * c.cin + channel) * c.cout + n]);
+      }
+      size += std::fabs(filter.places[place][p]) * inputs * weights;
+    }
+  }
+  return size;
+}
+
+double filtered_size(const Convolution& c, const float* w, int64_t b, int64_t t, int64_t n) {
+  switch (c.filtered ? c.taps : 0) {
+    case 2: return filtered_size<2>(c, w, b, t, n);
+    case 3: return filtered_size<3>(c, w, b, t, n);
+    case 7: return filtered_size<7>(c, w, b, t, n);
+    default: return 0;
+  }
+}
+
 bool convolution_right(const Convolution& c, const float* w, int isa) {
   for (int64_t b = 0; b < c.batch; ++b) {
     for (int64_t i = 0; i < c.memory() * c.cin; ++i) {
@@ -237,9 +267,9 @@ bool convolution_right(const Convolution& c, const float* w, int isa) {
           const double part = input(c, b, i, k % c.cin) * w[k * c.cout + n];
           want += part, size += std::fabs(part);
         }
-        if (close(c.y[at], want, size)) continue;
-        std::printf("FAIL convolution isa %d half %d B %ld T %ld C %ld N %ld K %ld stride %ld dilation %ld", isa,
-                    c.half != nullptr, long(c.batch), long(c.time), long(c.cin), long(c.cout),
+        if (close(c.y[at], want, size + filtered_size(c, w, b, t, n))) continue;
+        std::printf("FAIL convolution isa %d half %d filtered %d B %ld T %ld C %ld N %ld K %ld stride %ld dilation %ld",
+                    isa, c.half != nullptr, c.filtered, long(c.batch), long(c.time), long(c.cin), long(c.cout),
                     long(c.taps), long(c.stride), long(c.dilation));
         std::printf(" at %ld,%ld,%ld: %g not %g\n", long(b), long(t), long(n), c.y[at], want);
         return false;
@@ -252,10 +282,13 @@ bool convolution_right(const Convolution& c, const float* w, int isa) {
 bool convolution_case() {
   Convolution c{};
   const bool large = pick(0, 49) == 0;  // enough to be shared
-  c.stride = pick(0, 2) ? 1 : pick(1, 4), c.dilation = pick(0, 2) ? 1 : pick(1, 3);
-  c.taps = pick(0, 1) ? 1 : pick(1, 4);
+  c.filtered = pick(0, 2) == 0;
+  if (!c.filtered) c.stride = pick(0, 2) ? 1 : pick(1, 4), c.dilation = pick(0, 2) ? 1 : pick(1, 3);
+  else c.stride = c.dilation = 1;
+  const int64_t known[] = {2, 3, 7};
+  c.taps = c.filtered ? known[pick(0, 2)] : pick(0, 1) ? 1 : pick(1, 4);
   while (c.memory() < 0) ++c.taps;
-  c.batch = pick(1, 2), c.time = c.stride * pick(1, 20);
+  c.batch = pick(1, 2), c.time = c.filtered ? int8k::kPlaces * pick(1, 10) : c.stride * pick(1, 20);
   c.cin = pick(0, 5) ? pick(1, 40) : pick(120, 300);
   c.cout = pick(0, 1) ? pick(1, 20) : 16 * pick(1, 3);
   if (large) c.time = 300 * c.stride, c.cin = 130, c.cout = 40;

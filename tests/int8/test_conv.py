@@ -1,5 +1,7 @@
 """The causal convolution: native and plain XLA agree, alone, mapped and differentiated."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,6 +96,36 @@ def test_the_call_is_native():
     set_backend("native")
     text = jax.jit(lambda *a: conv(*a, **options)).lower(*args).as_text()
     assert "int8_conv" in text
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("taps", "cin", "cout"), [(2, 70, 48), (3, 64, 33), (7, 5, 16), (4, 8, 8)])
+def test_filtered_is_the_same(taps, cin, cout, dtype):
+    """Four taps have no filter: they are done as ever."""
+    rng = np.random.default_rng(0)
+    x, past, w, bias, add = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((2, 12, cin), (2, taps - 1, cin), (taps, cin, cout), cout, (2, 12, cout))
+    )
+    args = x, past, (w / np.sqrt(taps * cin)).astype(dtype), bias, add
+    f = functools.partial(conv, activate=True, filtered=True)
+    whole = by("native", f, *args)
+    assert_alike(whole, by("xla", f, *args))
+    parts, rest = [], past
+    for at in (0, 4, 8):  # bit for bit, however many fours come at once
+        y, rest = by("native", f, x[:, at : at + 4], rest, *args[2:4], add[:, at : at + 4])
+        parts.append(y)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole[0])
+    np.testing.assert_array_equal(rest, whole[1])
+
+
+@pytest.mark.parametrize("how", [{"time": 6}, {"stride": 2}, {"dilation": 2}])
+def test_filtered_wants_fours(how):
+    how = {"time": 12, "stride": 1, "dilation": 1, **how}
+    x, w = jnp.ones((1, how.pop("time"), 3)), jnp.ones((3, 3, 3))
+    past = jnp.ones((1, 2 * how["dilation"] + 1 - how["stride"], 3))
+    with pytest.raises(ValueError, match="a time of fours"):
+        conv(x, past, w, filtered=True, **how)
 
 
 @pytest.mark.parametrize("mapped", [(0, 0, None, None, 0), (0, 0, 0, None, 0)])

@@ -11,12 +11,12 @@ from jax import lax
 import int8
 from int8.ops.dot import _rows_dot
 from int8.ops.xla_dot import quantize_activations
-from int8.qtensor import NARROW_SPAN, SPAN, span_of
+from int8.qtensor import NARROW_SPAN, SPAN, SPAN_16, span_of
 from int8.runtime import library
 from tests.support.products import case
 from tests.support.threads import at_once
 
-FORMATS = [(bits, group) for bits in (8, 4) for group in (None, 32, 64, 128)]
+FORMATS = [(16, None), *((b, group) for b in (8, 4) for group in (None, 32, 64, 128))]
 
 BACKENDS = ("native", "xla")
 
@@ -29,8 +29,8 @@ def _native(x, w, bias, isa):
 
 def _exact(x, w, bias=None):
     """The product of the integers in double precision."""
-    span = span_of(w.shape[-1], w.group_size)
-    q, scale = (np.asarray(a, np.float64) for a in quantize_activations(x, w.group_size))
+    span = span_of(w.shape[-1], w.group_size, w.bits)
+    q, scale = (np.asarray(a, np.float64) for a in quantize_activations(x, w.group_size, w.bits))
     each = np.repeat(scale, span, axis=1)[:, : q.shape[1]]
     y = q * each @ np.asarray(int8.dequantize(w), np.float64).T
     return y if bias is None else y + np.asarray(bias)
@@ -54,7 +54,7 @@ def _assert_close(got, want, x, w):
 )
 def test_backends_agree_over_shapes(seed, rows, out, size, form, with_bias):
     bits, group = form
-    size = group * (1 + size % 4) if group else size * 8 // bits
+    size = group * (1 + size % 4) if group else size * 2 if bits == 4 else size
     x, w, bias = case(seed, rows, size, out, bits, group)
     bias = bias if with_bias else None
     want = _exact(x, w, bias)
@@ -110,6 +110,7 @@ def test_a_row_gives_the_same_in_any_company(bits, group):
         (8, None, NARROW_SPAN, 192),
         (8, None, NARROW_SPAN, 1022),
         (8, None, SPAN, 1024),
+        (16, None, SPAN_16, 1024),
         (4, None, SPAN, 1034),
         (8, 64, 64, 192),
     ],
@@ -143,7 +144,7 @@ def test_isa_can_be_forced_by_environment(monkeypatch):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("bits", "group"), [(8, None), (4, 32)])
+@pytest.mark.parametrize(("bits", "group"), [(16, None), (8, None), (4, 32)])
 def test_a_row_that_is_not_finite_spoils_only_itself(backend, bad, bits, group):
     x, w, bias = case(5, 6, 320, 10, bits, group)
     clean = int8.dot(x, w, bias, backend=backend)
@@ -176,7 +177,7 @@ def test_quantised_product_is_close_to_the_float_one(backend):
     rng = np.random.default_rng(7)
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((5, 512), (64, 512)))
     want = x @ w.T
-    for bits, limit in ((8, 0.02), (4, 0.2)):
+    for bits, limit in ((16, 0.001), (8, 0.02), (4, 0.2)):
         y = int8.dot(jnp.asarray(x), int8.quantize(jnp.asarray(w), bits), backend=backend)
         assert np.linalg.norm(y - want) < limit * np.linalg.norm(want)
 
@@ -231,7 +232,7 @@ class TestTransformations:
         np.testing.assert_allclose(got, x, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("mapped", ["x", "bias", "w", "x bias", "x w", "w bias", "x w bias"])
-    @pytest.mark.parametrize(("bits", "group"), [(8, None), (4, 32)])
+    @pytest.mark.parametrize(("bits", "group"), [(16, None), (8, None), (4, 32)])
     def test_vmap_over_any_argument(self, backend, mapped, bits, group):
         cases = [case(i, 2, 64, 9, bits, group) for i in range(3)]
         stack = jax.tree.map(lambda *a: jnp.stack(a), *cases)

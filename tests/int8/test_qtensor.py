@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import int8
 
-FORMATS = [(bits, group) for bits in (8, 4) for group in (None, 32, 64, 128)]
+FORMATS = [(16, None), *((b, group) for b in (8, 4) for group in (None, 32, 64, 128))]
 
 
 def _matrix(rng, out=24, size=256, dtype=np.float32):
@@ -68,7 +68,7 @@ def test_zero_and_denormal_rows_give_zeros():
     w = np.zeros((3, 32), np.float32)
     w[1] = 1e-44
     w[2, 5] = -1e-38
-    for bits in (8, 4):
+    for bits in (16, 8, 4):
         q = int8.quantize(w, bits)
         assert np.isfinite(q.scale).all()
         assert (q.scale > 0).all()
@@ -89,7 +89,8 @@ def test_weights_that_are_not_finite_are_refused(bad, xp):
     [
         ((8, 100), 8, 32, "not a multiple of the group size 32"),
         ((8, 33), 4, None, "odd"),
-        ((8, 64), 5, None, "bits must be 8 or 4"),
+        ((8, 64), 5, None, "bits must be 16, 8 or 4"),
+        ((8, 64), 16, 32, "16 bits have no groups"),
         ((8, 64), 8, 16, "group_size must be"),
         ((64,), 8, None, "not a matrix"),
         ((0, 64), 8, None, "not a matrix"),

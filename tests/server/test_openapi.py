@@ -131,10 +131,18 @@ def test_the_parser_takes_what_the_document_allows_and_nothing_else(quick: Serve
     assert quick.speak(input="a" * (most + 1)).status_code == 400
 
 
+def unfit(case: schemathesis.Case) -> set[str]:
+    """Checks that say nothing of a case: a form carries text, and a list of null is the text null."""
+    form = isinstance(case.body, dict) and case.media_type != "application/json"
+    untold = form and any(not isinstance(value, str | bytes) for value in case.body.values())
+    return {"negative_data_rejection"} if untold else set()
+
+
 @pytest.mark.parametrize("count", [4, pytest.param(150, marks=pytest.mark.slow)])
 def test_schemathesis_finds_nothing(unbroken: Served, count):
     load_all_checks()
-    checks = [check for name, check in CHECKS._items.items() if name != "positive_data_acceptance"]
+    checks = dict(CHECKS._items)
+    del checks["positive_data_acceptance"]
     document = schemathesis.openapi.from_url(f"{unbroken.url}/openapi.json")
     number = 0
     for found in document.get_all_operations():
@@ -155,7 +163,8 @@ def test_schemathesis_finds_nothing(unbroken: Served, count):
                 nonlocal number
                 number += 1
                 answer = case.call(headers=unbroken.headers)
-                case.validate_response(answer, checks=checks, headers=unbroken.headers)
+                held = [check for name, check in checks.items() if name not in unfit(case)]
+                case.validate_response(answer, checks=held, headers=unbroken.headers)
                 assert b"Traceback" not in answer.content
 
             holds()

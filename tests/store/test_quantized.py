@@ -13,8 +13,10 @@ from ptts_jax.store.quantization import Int8, apply, parse, quantize
 from tests.support import tiny, tiny_files
 
 
-def quantised(tree):
-    return {path for path, leaf in flatten(tree).items() if isinstance(leaf, QTensor)}
+def quantised(tree, bits=(8, 4)):
+    """The weights held in so many bits."""
+    leaves = flatten(tree).items()
+    return {path for path, leaf in leaves if isinstance(leaf, QTensor) and leaf.bits in bits}
 
 
 # Which weights.
@@ -62,15 +64,15 @@ def test_exactly_the_named_weights(base, groups):
     expected = {path for name in names for path in EXPECTED[base][name]}
     after, report = apply(tree, Int8(groups))
     assert quantised(after) == expected == set(report.quantized) and report.left == ()
-    before = flatten(tree)
-    wide = [*EXPECTED[base]["flow"], *EXPECTED[base]["codec"]]
-    halved = {path for path in wide if not path.startswith("codec/decoder/seanet")}
+    before, flow = flatten(tree), {*EXPECTED[base]["flow"]}
+    codec = {path for path in EXPECTED[base]["codec"] if "/transformer/" in path}
+    assert quantised(after, bits=(16,)) == codec - expected
     for path, leaf in flatten(after).items():
-        if path in halved - expected:
+        if path in flow - expected:
             assert leaf.dtype == jnp.bfloat16
             np.testing.assert_array_equal(leaf, before[path].astype(jnp.bfloat16))
         else:
-            assert path in expected or leaf is before[path]
+            assert path in expected | codec or leaf is before[path]
     assert quantised(quantize(tree, Int8(groups))) == expected
 
 

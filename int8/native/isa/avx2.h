@@ -42,6 +42,9 @@ struct Vec : Signed {
     return a + Acc(_mm256_madd_epi16(w.hi, x.hi));
   }
 };
+struct Vec16 : Vec {
+  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
+};
 using Vec8 = Vec;
 using VecG = Vec;
 using Float = Float256;

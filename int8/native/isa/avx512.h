@@ -33,6 +33,9 @@ struct Vec : Signed {
   static INT8_INLINE W load_x(const X* x) { return _mm512_loadu_si512(x); }
   static INT8_INLINE Acc dot(Acc a, W w, W x) { return a + Acc(_mm512_madd_epi16(w, x)); }
 };
+struct Vec16 : Vec {
+  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
+};
 using Vec8 = Vec;
 using VecG = Vec;
 

@@ -55,6 +55,23 @@ struct Vec : Signed {
     return vdotq_s32(vdotq_s32(a, w.val[0], x.val[0]), w.val[1], x.val[1]);
   }
 };
+// The same for weights of 16 bits.
+struct Vec16 : Vec {
+  using X = int16_t;
+  using W = int16x8x4_t;
+
+  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
+  static INT8_INLINE W load_x(const X* x) {
+    return {{vld1q_s16(x), vld1q_s16(x + 8), vld1q_s16(x + 16), vld1q_s16(x + 24)}};
+  }
+  static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {
+    INT8_UNROLL for (int i = 0; i < 4; ++i) {
+      a = vmlal_s16(a, vget_low_s16(w.val[i]), vget_low_s16(x.val[i]));
+      a = vmlal_high_s16(a, w.val[i], x.val[i]);
+    }
+    return a;
+  }
+};
 using Vec8 = Vec;
 using VecG = Vec;
 

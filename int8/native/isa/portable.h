@@ -6,7 +6,8 @@
 //               signed); the accumulators start from what undoes it
 //   kDigitBits  of a number in vocoder.inc: what dot() can sum
 //   kRows       register tile: rows of x by 4 rows of w
-//   load8       int8 weights; load4 packed ones, 16 even columns before 16 odd ones
+//   load8       int8 weights; load4 packed ones, 16 even columns before 16 odd ones; Vec16 has load16
+//               instead, for int16 ones
 //   Floats      as many floats as an accumulator has lanes, see attention.inc
 #pragma once
 
@@ -76,6 +77,18 @@ struct Vec : Signed {
   static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {  // two 8-bit products fit 16 bits
     const Shorts even = w.v[0] * x.v[0] + w.v[1] * x.v[1];
     return a + pairs(even) + pairs(w.v[2] * x.v[2] + w.v[3] * x.v[3]);
+  }
+};
+// The same for weights of 16 bits.
+struct Vec16 : Vec {
+  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
+  static INT8_INLINE Ints times(Shorts a, Shorts b) {
+    const Ints v = reinterpret_cast<Ints>(a), u = reinterpret_cast<Ints>(b);
+    return ((v << 16) >> 16) * ((u << 16) >> 16) + (v >> 16) * (u >> 16);
+  }
+  static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {
+    return a + times(w.v[0], x.v[0]) + times(w.v[1], x.v[1]) + times(w.v[2], x.v[2]) +
+           times(w.v[3], x.v[3]);
   }
 };
 using Vec8 = Vec;  // 8 bits, one scale per channel
