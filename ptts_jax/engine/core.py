@@ -24,6 +24,8 @@ from ptts_jax.engine.speech import Speech, Utterance
 from ptts_jax.model.config import Config
 from ptts_jax.model.pytree import Params
 
+PILED = 24  # frames a row that wait to be decoded; then the model rests, and the decoder has all cores
+CLEARED = 16  # the same, with which it goes on: enough for the decoder to do meanwhile
 HELD = 0.01  # seconds until the decoder looks again whether a block can be begun
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Core(AbstractContextManager):
         self._first = threading.Event()  # a first frame has been decoded
         self._door = threading.Lock()  # for who submits
         self._closing = self._finished = False
+        self._resting = False  # since so much waits to be decoded
         self._threads = [
             threading.Thread(target=self._speak, name="ptts-lm", daemon=True),
             threading.Thread(target=self._decode, name="ptts-decoder", daemon=True),
@@ -158,13 +161,23 @@ class Core(AbstractContextManager):
             if self._closing or self._stop.is_set():
                 return self._finish()
             try:
-                events = self.scheduler.round(time.monotonic())
+                self._resting = self._behind()
+                events = self.scheduler.round(time.monotonic(), self._resting)
             except Exception as error:  # the scheduler's own: nobody may wait for ever
                 _log.exception("a round of work failed")
                 events = self._end(error)
             for event in events or ():
                 self._pass_on(event)
             idle = events is None
+
+    def _behind(self) -> bool:
+        """Whether the decoder has so much to do that more would only wait.
+
+        The model is fastest with all rows side by side, the decoder with all cores: turn by turn
+        both have what they need.
+        """
+        waiting = sum(speech.waiting for speech in list(self._decoding))
+        return waiting >= (CLEARED if self._resting else PILED) * max(len(self.scheduler.open), 1)
 
     def _take_in(self) -> None:
         while self._new:
@@ -246,6 +259,8 @@ class Core(AbstractContextManager):
             speech.first_audio = time.monotonic() - speech.request.arrived
             self._first.set()
         speech.put(wave)
+        if self._resting:
+            self._work.set()
         return True
 
 

@@ -37,6 +37,11 @@ class Decoding:
         if chunk_ended:
             self._waiting.append(None)
 
+    @property
+    def waiting(self) -> int:
+        """How many frames are not decoded yet."""
+        return len(self._waiting) + len(self._ready)
+
     def forget(self) -> int:
         """The current chunk begins again, and no other is here. How many frames it had."""
         gone, self.decoded = self.decoded - self._before, self._before

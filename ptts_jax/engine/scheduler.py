@@ -156,18 +156,25 @@ class Scheduler:
         """Whether a listener may soon hear a gap, or has not heard anything yet."""
         return any(r.lead(now) < HUNGRY for r in list(self.open))
 
-    def round(self, now: float) -> list[Event] | None:
-        """One round of work; None when nothing can be done before something new happens."""
+    def round(self, now: float, behind: bool = False) -> list[Event] | None:
+        """One round of work; None when nothing can be done before something new happens.
+
+        `behind`: what was made waits to be decoded. Then all that computes is for that, unless a
+        listener is hungry.
+        """
         self.rounds += 1
         events = list(self._lost(now))
         self._admit(now)
         readers = [r for r in self.open if r.reading and not _full(r)]
         speakers = [r for r in self.open if not r.reading and not _full(r)]
+        hungry = any(r.lead(now) < HUNGRY for r in readers + speakers)
+        if behind and not hungry:
+            return events or None
         if hasty := any(r.lead(now) < SOON for r in speakers):
             # Who has just begun to listen hears the next frames in time.
             readers = [r for r in readers if r.lead(now) < (SOON if r.made else -LATER)]
         rests = math.inf
-        if any(r.lead(now) < HUNGRY for r in readers + speakers):
+        if hungry:
             rests = NEAR if hasty else FAR
 
         def chosen(requests: list[Request], count: int) -> list[Request]:

@@ -184,6 +184,12 @@ class Speech(AbstractContextManager):
                     timing.heard(waves[0])
                 yield waves.popleft()
 
+    @property
+    def waiting(self) -> int:
+        """How many frames wait to be decoded."""
+        given = sum(len(frames) for frames, _, _ in list(self.latents))
+        return given + (self.decoding.waiting if self.decoding else 0)
+
     def put(self, block: np.ndarray | Exception | None) -> None:
         with self._changed:
             if self.over:

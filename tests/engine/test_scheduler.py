@@ -78,6 +78,20 @@ def test_a_row_far_ahead_rests_while_another_is_hungry_and_goes_on_after():
     assert stepped == [{"new", "far"}, {"new", "bulk"}], "two rows at a time, and all get theirs"
 
 
+def test_all_rest_while_the_decoder_is_behind_unless_somebody_is_hungry():
+    run = Run()
+    far, near = run.submit(chunk("far", 99)), run.submit(chunk("near", 99))
+    bulk = run.submit(chunk("bulk", 99), live=False)
+    run.until_begun(bulk)
+    far.until, near.until = run.now + 10, run.now + 2
+    run.model.log.clear()
+    assert run.scheduler.round(run.now, behind=True) is None
+    assert run.model.log == []
+    near.until = run.now + 0.1
+    assert run.scheduler.round(run.now, behind=True)
+    assert run.model.log == [("step", ("near",))]
+
+
 def test_a_newcomer_is_read_before_the_next_chunk_of_whoever_is_far_ahead():
     run = Run(step=0.0001)
     far = run.submit(chunk("a", 80), chunk("b", 80))

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from ptts_jax.engine import scheduler
+from ptts_jax.engine import core, loops, scheduler
 from ptts_jax.engine.core import Closed
 from ptts_jax.engine.scheduler import Full
 from ptts_jax.engine.service import Engine
@@ -124,6 +124,24 @@ def test_the_decoder_is_free_for_who_has_just_begun_to_listen(tts, engine, voice
         assert bulk.first_audio is None
         hungry[0] = False
         same(whole(bulk), alone(tts, voices[0], 0))
+
+
+def test_the_model_rests_while_much_waits_for_the_decoder(tts, engine, voices, monkeypatch):
+    decode, piles = loops.decode_block, []
+
+    def slowly(*args):
+        time.sleep(0.02)
+        piles.append(sum(speech.waiting for speech in speeches))
+        return decode(*args)
+
+    monkeypatch.setattr(loops, "decode_block", slowly)
+    text = " ".join(TEXTS)
+    speeches = [engine.submit(text, voices[0], live=False, seed=n, **ENDLESS) for n in range(2)]
+    spoken = [whole(speech) for speech in speeches]
+    assert core.CLEARED < max(piles) <= 2 * (core.PILED + scheduler.SEVERAL)
+    monkeypatch.undo()
+    for n, wave in enumerate(spoken):
+        same(wave, tts.generate(text, voices[0], seed=n, **ENDLESS))
 
 
 def test_a_request_that_cannot_be_made_fails_alone(tts, engine, voices, monkeypatch):

@@ -191,7 +191,7 @@ def _noted(bits, size):
         (lambda p: edited(p, _without(f"{UP}/scale")), f"{UP}: its scales are missing"),
         (lambda p: edited(p, _without(f"{UP}/qvalue")), f"{UP}: its integers are missing"),
         (lambda p: edited(p, _noted(4, None)), f"{UP}: holds int8 numbers; those of 4 bits"),
-        (lambda p: edited(p, _noted(16, None)), f"{UP}: 16 bits are unknown"),
+        (lambda p: edited(p, _noted(12, None)), f"{UP}: 12 bits are unknown"),
         (lambda p: edited(p, _noted(8, 32)), f"{UP}: its scales are float32 [64]"),
         (lambda p: edited(p, _with(f"{UP}/scale", lambda x: x[1:])), "its scales are float32 [63]"),
         (lambda p: edited(p, _with(f"{UP}/scale", np.float64)), "its scales are float64"),
