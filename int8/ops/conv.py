@@ -13,7 +13,6 @@ from int8.runtime import library
 from int8.runtime.backend import resolve_backend
 from int8.runtime.fallback import with_plain
 
-
 FILTERS = (2, 3, 7)  # taps for which native/filter.h knows one
 
 
@@ -87,8 +86,8 @@ def conv(
     w [K, Cin, N] is float32 or bfloat16; memory is (K - 1) * dilation + 1 - stride; y is
     [B, T / stride * phases, N / phases]: the N outputs of a place may be some neighbouring ones of
     fewer channels. `activate` puts x through ELU, which past already is; `bias` is repeated along
-    N; `add`, of y's shape, is added to it. `filtered` spares multiplications where a filter is known,
-    by making four places of T at once: T is a multiple of four, stride and dilation are 1.
+    N; `add`, of y's shape, is added to it. `filtered` spares multiplications where a filter is
+    known, by making four places of T at once: T is a multiple of four, stride and dilation are 1.
     """
     if filtered and (x.shape[1] % 4 or stride * dilation > 1):
         raise ValueError("conv: `filtered` wants a time of fours, and neither stride nor dilation")

@@ -24,7 +24,7 @@ from ptts_jax.engine.speech import Speech, Utterance
 from ptts_jax.model.config import Config
 from ptts_jax.model.pytree import Params
 
-PILED = 24  # frames a row that wait to be decoded; then the model rests, and the decoder has all cores
+PILED = 24  # frames a row that wait to be decoded: then the model rests; the decoder has all cores
 CLEARED = 16  # the same, with which it goes on: enough for the decoder to do meanwhile
 HELD = 0.01  # seconds until the decoder looks again whether a block can be begun
 

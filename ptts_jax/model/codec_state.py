@@ -46,7 +46,8 @@ def decoder_plan(m: MimiConfig) -> Plan:
         width //= 2
         stages += [(up,), *_residual(c, width, i)]
     last = ConvSpec("last", c.n_filters, c.channels, c.last_kernel_size, replicate=replicate)
-    return tuple(tuple(_filtered(spec, m.upsample_stride) for spec in s) for s in (*stages, (last,)))
+    stages.append((last,))
+    return tuple(tuple(_filtered(spec, m.upsample_stride) for spec in stage) for stage in stages)
 
 
 def _filtered(spec: ConvSpec, places: int) -> ConvSpec:
@@ -116,10 +117,7 @@ def _conv_states(plan: Plan, batch: int) -> tuple[tuple[ConvState, ...], ...]:
 
 
 def decoder_state(c: MimiConfig, batch: int) -> CodecState:
-    if c.vocoder:
-        ends = VocoderState.init(batch)
-    else:
-        ends = _conv_states(decoder_plan(c), batch)
+    ends = VocoderState.init(batch) if c.vocoder else _conv_states(decoder_plan(c), batch)
     return _state(ends, upsample_spec(c), c.decoder_tf, batch)
 
 

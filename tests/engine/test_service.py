@@ -127,21 +127,15 @@ def test_the_decoder_is_free_for_who_has_just_begun_to_listen(tts, engine, voice
 
 
 def test_the_model_rests_while_much_waits_for_the_decoder(tts, engine, voices, monkeypatch):
-    decode, piles = loops.decode_block, []
-
-    def slowly(*args):
-        time.sleep(0.02)
-        piles.append(sum(speech.waiting for speech in speeches))
-        return decode(*args)
-
-    monkeypatch.setattr(loops, "decode_block", slowly)
+    decode, free = loops.decode_block, threading.Event()
+    monkeypatch.setattr(loops, "decode_block", lambda *a: free.wait(60) and decode(*a))
     text = " ".join(TEXTS)
-    speeches = [engine.submit(text, voices[0], live=False, seed=n, **ENDLESS) for n in range(2)]
-    spoken = [whole(speech) for speech in speeches]
-    assert core.CLEARED < max(piles) <= 2 * (core.PILED + scheduler.SEVERAL)
-    monkeypatch.undo()
-    for n, wave in enumerate(spoken):
-        same(wave, tts.generate(text, voices[0], seed=n, **ENDLESS))
+    speech = engine.submit(text, voices[0], live=False, seed=0, **ENDLESS)
+    wait_until(lambda: speech.waiting >= core.PILED)
+    time.sleep(0.5)
+    assert speech.waiting < core.PILED + scheduler.SEVERAL and engine.busy["open"] == 1
+    free.set()
+    same(whole(speech), tts.generate(text, voices[0], seed=0, **ENDLESS))
 
 
 def test_a_request_that_cannot_be_made_fails_alone(tts, engine, voices, monkeypatch):

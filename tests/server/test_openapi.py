@@ -132,7 +132,7 @@ def test_the_parser_takes_what_the_document_allows_and_nothing_else(quick: Serve
 
 
 def unfit(case: schemathesis.Case) -> set[str]:
-    """Checks that say nothing of a case: a form carries text, and a list of null is the text null."""
+    """Checks that say nothing of a case: a form carries text, and [null] in it is the text null."""
     form = isinstance(case.body, dict) and case.media_type != "application/json"
     untold = form and any(not isinstance(value, str | bytes) for value in case.body.values())
     return {"negative_data_rejection"} if untold else set()
