@@ -54,12 +54,12 @@ def _problem(
     if qvalue.dtype != _STORED[bits]:
         return f"holds {qvalue.dtype} numbers; those of {bits} bits are {_STORED[bits]}"
     shape = QTensor(qvalue, scale, bits, None).shape if qvalue.ndim else ()
-    if bits == 16 and max(-int(qvalue.min()), int(qvalue.max())) > LARGEST[bits]:
-        return f"its integers go beyond {LARGEST[bits]}"
     if group_size is not None and type(group_size) is not int:
         return f"group size {group_size!r} is not a number"
     if reason := why_not(shape, bits, group_size):
         return reason
+    if bits == 16 and max(-int(qvalue.min()), int(qvalue.max())) > LARGEST[bits]:
+        return f"its integers go beyond {LARGEST[bits]}"
     wanted = shape[:-1] if group_size is None else (*shape[:-1], shape[-1] // group_size)
     if scale.shape != wanted or scale.dtype != np.float32:
         return f"its scales are {scale.dtype} {list(scale.shape)}, should be float32 {list(wanted)}"

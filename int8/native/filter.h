@@ -3,8 +3,6 @@
 // any instruction set.
 #pragma once
 
-#include <cstdint>
-
 namespace int8k {
 
 constexpr int kPlaces = 4;  // places that are made together
@@ -47,7 +45,5 @@ struct Filter {
 
 template <int TAPS>
 constexpr Filter<TAPS> kFilter{};
-
-constexpr bool has_filter(int64_t taps) { return taps == 2 || taps == 3 || taps == 7; }
 
 }  // namespace int8k

@@ -13,8 +13,6 @@ from int8.runtime import library
 from int8.runtime.backend import resolve_backend
 from int8.runtime.fallback import with_plain
 
-FILTERS = (2, 3, 7)  # taps for which native/filter.h knows one
-
 
 def elu(x: Array) -> Array:
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0.0)) - 1.0)
@@ -59,8 +57,8 @@ def _native(stride: int, dilation: int, phases: int, activate: bool, filtered: b
         y = jax.ShapeDtypeStruct((x.shape[0], *outputs), jnp.float32)
         results = (y, jax.ShapeDtypeStruct(past.shape, jnp.float32))
         aliases = None if add is None else {4: 0}  # y takes the place of what it is added to
-        how = {"stride": stride, "dilation": dilation, "elu": int(activate), "isa": isa}
-        how["filtered"] = int(filtered)
+        flags = {"elu": int(activate), "filtered": int(filtered)}
+        how = {"stride": stride, "dilation": dilation, **flags, "isa": isa}
         args = (x, past, w, bias, add)
         return tuple(library.call("int8_conv", results, *args, aliases=aliases, **how))
 
@@ -95,7 +93,6 @@ def conv(
     floats &= w.dtype in (jnp.float32, jnp.bfloat16)
     whole = x.shape[1] >= stride and x.shape[1] % stride == 0
     if floats and whole and resolve_backend() == "native":
-        filtered &= w.shape[0] in FILTERS
         f = _native(stride, dilation, phases, activate, filtered, library.forced_isa())
         return f(x, past, w, bias, add)
     how = {"stride": stride, "dilation": dilation, "phases": phases}

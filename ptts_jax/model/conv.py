@@ -36,8 +36,7 @@ class Conv(nn.Module):
         else:
             stride, phases = (1, s.stride) if s.transposed else (s.stride, 1)
             how = {"stride": stride, "dilation": s.dilation, "phases": phases}
-            how["filtered"] = s.filtered
-            y, past = conv(x, past, w, b, add, **how, activate=activate)
+            y, past = conv(x, past, w, b, add, **how, activate=activate, filtered=s.filtered)
         return y, ConvState(past, started)
 
 

@@ -163,7 +163,8 @@ def test_schemathesis_finds_nothing(unbroken: Served, count):
                 nonlocal number
                 number += 1
                 answer = case.call(headers=unbroken.headers)
-                held = [check for name, check in checks.items() if name not in unfit(case)]
+                untold = unfit(case)
+                held = [check for name, check in checks.items() if name not in untold]
                 case.validate_response(answer, checks=held, headers=unbroken.headers)
                 assert b"Traceback" not in answer.content
 

@@ -206,6 +206,15 @@ def _changed(part, change=None):
     return spoil
 
 
+def _of_16_bits(change):
+    def spoil(tensors, formats):
+        formats["w"] = [16, None]
+        tensors["w/scale"] = tensors["w/scale"][:, 0]
+        tensors["w/qvalue"] = change(tensors["w/qvalue"].astype("i2"))
+
+    return spoil
+
+
 def _noted(**note):
     return lambda tensors, formats: formats.update(note)
 
@@ -230,6 +239,8 @@ def _noted(**note):
         (_changed("w/qvalue", lambda x: x.astype("i2")), "w: holds int16 numbers"),
         (_changed("w/qvalue", lambda x: x[:, :40]), "40 is not a multiple of the group size"),
         (_changed("w/qvalue", lambda x: x[0, 0]), "not a matrix"),
+        (_of_16_bits(lambda q: q * 100), "w: its integers go beyond 2047"),
+        (_of_16_bits(lambda q: q[:, :0]), "w: .*not a matrix"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(spoil, words):

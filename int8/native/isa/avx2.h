@@ -11,16 +11,10 @@
 namespace int8k::avx2 {
 
 #include "isa/float256.inc"
+#include "isa/shorts256.inc"
 
-struct Vec : Signed {
-  using X = int16_t;
-  struct W {
-    __m256i lo, hi;
-  };
-  using Acc = int32_t __attribute__((vector_size(32)));
-  using Floats = Float256;
+struct Vec : Shorts256 {
   static constexpr int kDigitBits = 12;
-  static constexpr int kRows = 2;
 
   static INT8_INLINE W load8(const uint8_t* p) {
     const __m128i* v = reinterpret_cast<const __m128i*>(p);
@@ -33,18 +27,12 @@ struct Vec : Signed {
     const __m128i hi = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), mask), eight);
     return {_mm256_cvtepi8_epi16(lo), _mm256_cvtepi8_epi16(hi)};
   }
-  static INT8_INLINE W load_x(const X* x) {
-    const __m256i* v = reinterpret_cast<const __m256i*>(x);
-    return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
-  }
   static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {
     a += Acc(_mm256_madd_epi16(w.lo, x.lo));
     return a + Acc(_mm256_madd_epi16(w.hi, x.hi));
   }
 };
-struct Vec16 : Vec {
-  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
-};
+using Vec16 = Vec;
 using Vec8 = Vec;
 using VecG = Vec;
 using Float = Float256;

@@ -12,14 +12,10 @@ namespace int8k::avx512 {
 
 #include "isa/float256.inc"
 #include "isa/float512.inc"
+#include "isa/shorts512.inc"
 
-struct Vec : Signed {
-  using X = int16_t;
-  using W = __m512i;
-  using Acc = int32_t __attribute__((vector_size(64)));
-  using Floats = Float;
+struct Vec : Shorts512 {
   static constexpr int kDigitBits = 12;
-  static constexpr int kRows = 4;
 
   static INT8_INLINE W load8(const uint8_t* p) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -30,12 +26,9 @@ struct Vec : Signed {
     const __m256i w = _mm256_and_si256(both, _mm256_set1_epi8(15));
     return _mm512_cvtepi8_epi16(_mm256_sub_epi8(w, _mm256_set1_epi8(8)));
   }
-  static INT8_INLINE W load_x(const X* x) { return _mm512_loadu_si512(x); }
   static INT8_INLINE Acc dot(Acc a, W w, W x) { return a + Acc(_mm512_madd_epi16(w, x)); }
 };
-struct Vec16 : Vec {
-  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
-};
+using Vec16 = Vec;
 using Vec8 = Vec;
 using VecG = Vec;
 

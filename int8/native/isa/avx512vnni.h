@@ -14,6 +14,7 @@ namespace int8k::avx512vnni {
 #include "isa/vnni256.inc"
 
 #include "isa/float512.inc"
+#include "isa/shorts512.inc"
 
 struct Vec512 {
   using X = int8_t;
@@ -34,16 +35,7 @@ struct Vec512 {
     return Acc(_mm512_dpbusd_epi32(__m512i(a), w, x));
   }
 };
-// 32 weights of 16 bits a step, signed by signed.
-struct Vec16 : Signed {
-  using X = int16_t;
-  using W = __m512i;
-  using Acc = int32_t __attribute__((vector_size(64)));
-  using Floats = Float;
-  static constexpr int kRows = 4;
-
-  static INT8_INLINE W load16(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static INT8_INLINE W load_x(const X* x) { return _mm512_loadu_si512(x); }
+struct Vec16 : Shorts512 {
   static INT8_INLINE Acc dot(Acc a, W w, W x) {
     return Acc(_mm512_dpwssd_epi32(__m512i(a), w, x));
   }

@@ -12,22 +12,9 @@
 namespace int8k::avxvnni {
 
 #include "isa/vnni256.inc"
+#include "isa/shorts256.inc"
 
-// 32 weights of 16 bits a step, signed by signed.
-struct Vec16 : Signed {
-  using X = int16_t;
-  struct W {
-    __m256i lo, hi;
-  };
-  using Acc = int32_t __attribute__((vector_size(32)));
-  using Floats = Float256;
-  static constexpr int kRows = 2;
-
-  static INT8_INLINE W load16(const uint8_t* p) { return load_x(reinterpret_cast<const X*>(p)); }
-  static INT8_INLINE W load_x(const X* x) {
-    const __m256i* v = reinterpret_cast<const __m256i*>(x);
-    return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
-  }
+struct Vec16 : Shorts256 {
   static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {
     a = Acc(_mm256_dpwssd_avx_epi32(__m256i(a), w.lo, x.lo));
     return Acc(_mm256_dpwssd_avx_epi32(__m256i(a), w.hi, x.hi));

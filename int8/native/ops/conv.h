@@ -21,7 +21,7 @@ struct Convolution {
   float* left;           // [batch, memory, cin]: the inputs before those that come next
   int64_t batch, time, cin, cout, taps, stride, dilation, biases;
   bool elu;                          // activates x first
-  bool filtered;                     // by fewer products, four places at once
+  bool filtered;                     // four places at once, where there is a filter for the taps
   const Workers* workers = nullptr;  // who may help; null: nobody
 
   int64_t memory() const { return (taps - 1) * dilation + 1 - stride; }
@@ -30,7 +30,7 @@ struct Convolution {
 };
 
 inline bool valid(const Convolution& c) {
-  const bool fours = c.stride == 1 && c.dilation == 1 && c.time % kPlaces == 0 && has_filter(c.taps);
+  const bool fours = c.stride == 1 && c.dilation == 1 && c.time % kPlaces == 0;
   const bool sizes = (!c.filtered || fours) && c.batch >= 0 && c.cin >= 1 && c.cout >= 1 && c.taps >= 1;
   return sizes && c.stride >= 1 && c.dilation >= 1 && c.memory() >= 0 && c.time >= c.stride &&
          c.time % c.stride == 0 && (!c.bias || (c.biases >= 1 && c.cout % c.biases == 0));
