@@ -1,8 +1,9 @@
 """dot(x, w): the one matrix product, for float and quantised weights.
 
 Natively where it is compiled for the CPU, by XLA elsewhere (quantised: xla_dot.py). Both ways round
-activations alike and sum each span in int32, so they give the same integers; their weighted float
-sums agree to rounding. Natively a row gives the same in any company of up to 8, float or quantised.
+activations alike and sum each span in int32 (16 bits: XLA in floats), so they give the same
+integers; their weighted float sums agree to rounding. Natively a row gives the same in any company
+of up to 8, float or quantised.
 """
 
 import functools
