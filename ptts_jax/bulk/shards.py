@@ -4,6 +4,7 @@ A shard's audio files are gathered in one file without a name, which is gone wit
 then written in the order of the lines: memory stays small, and the same lines give the same shard.
 """
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -86,20 +87,19 @@ def index(folder: Path) -> Iterator[Record]:
                 raise ValueError(f"{path}: line {number} is damaged") from None
 
 
-def audio(format: str, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The audio files of a shard that is done, with their names."""
-    return _READERS[format](folder)
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a shard but shard.json, which keeps them."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != "shard.json":
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _write_folder(folder: Path, spoken: Sequence[Spoken], get: Callable) -> None:
     for one in spoken:
         (folder / one.record["audio"]).write_bytes(get(one.place))
-
-
-def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.iterdir()):
-        if path.name not in ("index.jsonl", "shard.json"):
-            yield path.name, path.read_bytes()
 
 
 def _write_tar(folder: Path, spoken: Sequence[Spoken], get: Callable) -> None:
@@ -112,13 +112,6 @@ def _write_tar(folder: Path, spoken: Sequence[Spoken], get: Callable) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-
-
-def _read_tar(folder: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(folder / "audio.tar") as tar:
-        for member in tar:
-            if not member.name.endswith(".json"):
-                yield member.name, tar.extractfile(member).read()
 
 
 def _write_parquet(folder: Path, spoken: Sequence[Spoken], get: Callable) -> None:
@@ -146,14 +139,4 @@ def _write_parquet(folder: Path, spoken: Sequence[Spoken], get: Callable) -> Non
             out.write_table(pa.Table.from_pylist(rows, schema))
 
 
-def _read_parquet(folder: Path) -> Iterator[tuple[str, bytes]]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(folder / "audio.parquet") as file:
-        for rows in file.iter_batches(ROWS, columns=["audio"]):
-            for row in rows.column("audio").to_pylist():
-                yield row["path"], row["bytes"]
-
-
 _WRITERS = {"tar": _write_tar, "parquet": _write_parquet, "folder": _write_folder}
-_READERS = {"tar": _read_tar, "parquet": _read_parquet, "folder": _read_folder}

@@ -107,6 +107,7 @@ class Work:
                 "last": shard.last,
             }
             with plain_words(str(part)):
+                about["files"] = shards.digests(part)
                 (part / "shard.json").write_text(json.dumps(about) + "\n", "utf-8")
 
     def _tell(self, line: Line, spoken: Spoken) -> None:

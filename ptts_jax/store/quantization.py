@@ -105,7 +105,7 @@ def apply(params: Params, spec: Int8) -> tuple[Params, Report]:
     tree, report = quantize_tree(
         params, GROUPS, spec.groups, NEVER, spec.bits, spec.group_size, as_matrix=as_matrix
     )
-    if "codec" not in spec.groups:
+    if "codec" in params and "codec" not in spec.groups:
         tree, _ = quantize_tree(tree, {"codec": WIDE}, ["codec"], NEVER, bits=16)
     return cast_tree(tree, HALVED, ml_dtypes.bfloat16), report
 

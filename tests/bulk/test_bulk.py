@@ -4,11 +4,13 @@ import io
 import json
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from pyarrow import parquet
 
 import ptts_jax
 from ptts_jax.bulk import shards, speaking
@@ -23,9 +25,22 @@ def heard(out: Path, format: str = "tar") -> dict[str, np.ndarray]:
     """The audio of all lines by their ids."""
     waves = {}
     for folder in sorted(out.glob("shard-*")):
-        for name, data in shards.audio(format, folder):
+        for name, data in files(format, folder):
             waves[name.partition(".")[0]] = soundfile.read(io.BytesIO(data), dtype="float32")[0]
     return waves
+
+
+def files(format: str, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The audio files of a shard with their names."""
+    if format == "tar":
+        with tarfile.open(folder / "audio.tar") as tar:
+            sounds = [member for member in tar if member.name.endswith(".flac")]
+            yield from ((member.name, tar.extractfile(member).read()) for member in sounds)
+    elif format == "parquet":
+        rows = parquet.read_table(folder / "audio.parquet").column("audio").to_pylist()
+        yield from ((row["path"], row["bytes"]) for row in rows)
+    else:
+        yield from ((path.name, path.read_bytes()) for path in folder.glob("*.flac"))
 
 
 def lines() -> list[dict]:

@@ -33,11 +33,12 @@ def told(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("part", ["audio.tar", "index.jsonl", "shard.json"])
-def test_what_is_damaged_is_set_aside_and_made_again(bulk, made, tmp_path, part):
+@pytest.mark.parametrize("share", [0.0, 0.35, 1.0])  # a header, a sound, and what fills a block up
+def test_what_is_damaged_is_set_aside_and_made_again(bulk, made, part, share):
     before = told(made.path)
     file = made.shard(1) / part
     data = bytearray(file.read_bytes())
-    data[len(data) // 3] ^= 0x55
+    data[int(share * (len(data) - 1))] ^= 0x55
     file.write_bytes(data[: len(data) - 5] if part == "shard.json" else data)
     code, err = bulk("lines.jsonl", "out", "--verify")
     assert code == 1 and "damaged: shard-000001: " in err

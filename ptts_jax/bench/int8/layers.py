@@ -56,7 +56,7 @@ def quantized_leaves(params: Params, specs: Iterable[Int8]) -> dict[str, dict[st
     leaves: dict[str, dict[str, QTensor]] = defaultdict(dict)
     for spec in specs:
         for name, leaf in flatten(quantize(params, spec)).items():
-            if isinstance(leaf, QTensor) and not of_vocoder(name):
+            if isinstance(leaf, QTensor) and leaf.bits == spec.bits and not of_vocoder(name):
                 leaves[name][format_label(spec)] = leaf
     return dict(leaves)
 
