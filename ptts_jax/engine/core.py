@@ -243,6 +243,7 @@ class Core(AbstractContextManager):
         """Decodes what comes next of a request; whether there was anything to decode."""
         if speech.over:
             self._decoding.remove(speech)
+            speech.drop()
             return True
         try:
             wave = next(speech.waves)

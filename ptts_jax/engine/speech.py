@@ -188,7 +188,16 @@ class Speech(AbstractContextManager):
     def waiting(self) -> int:
         """How many frames wait to be decoded."""
         given = sum(len(frames) for frames, _, _ in list(self.latents))
-        return given + (self.decoding.waiting if self.decoding else 0)
+        decoding = self.decoding
+        return given + (decoding.waiting if decoding else 0)
+
+    def drop(self) -> None:
+        """Lets go of the decoder, whose state is large; for the decoder's thread, in the end.
+
+        `waves` and this object hold each other, so all of it would stay until Python collects.
+        """
+        self.waves, self.decoding = iter(()), None
+        self.latents.clear()
 
     def put(self, block: np.ndarray | Exception | None) -> None:
         with self._changed:

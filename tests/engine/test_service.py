@@ -1,9 +1,11 @@
 """The engine with a tiny model: everyone gets the audio that they would get alone."""
 
 import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -167,6 +169,27 @@ def test_a_failed_decoding_fails_its_request(tts, engine, voices, monkeypatch):
         list(speech)
     wait_until(lambda: engine.busy["open"] == 0)
     assert len(whole(engine.submit("Hello.", voices[0], seed=1))) > 0
+
+
+@pytest.mark.parametrize("ending", ["read", "cancelled", "failed"])
+def test_an_ended_request_lets_go_of_its_decoder(engine, voices, ending):
+    """At once, not when Python collects: its state is megabytes, and a server has many."""
+    gc.disable()
+    try:
+        how = {"max_tokens": 12} if ending == "read" else ENDLESS
+        speech = engine.submit(TEXTS[0], voices[0], **how)
+        next(speech)
+        state = weakref.ref(speech.decoding)
+        if ending == "read":
+            list(speech)
+        elif ending == "cancelled":
+            speech.cancel()
+        else:
+            engine.core.cancel(speech)
+            speech.put(RuntimeError("no luck"))
+        wait_until(lambda: state() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_failed_step_fails_its_rows_and_the_engine_goes_on(tts, engine, voices, monkeypatch):
