@@ -44,14 +44,15 @@ class Work:
         the dead. How many lines there are in all."""
         size, lines = self.job["shard"], 0
         while True:
-            left, begun = False, time.monotonic()
+            left, begun, made = False, time.monotonic(), len(self._ours)
             for shard in self.source.shards(size):
                 lines = shard.number * size + len(shard.contents)
                 left |= not self.see_to(shard)
             if not left:
                 return lines
             self.progress.show()
-            time.sleep(max(WAITS, time.monotonic() - begun))  # to look takes time too
+            looked = time.monotonic() - begun if len(self._ours) == made else 0.0
+            time.sleep(max(WAITS, looked))  # many shards take long to look at: as long a rest
 
     def see_to(self, shard: Shard) -> bool:
         """Makes a shard unless it is done or another process makes it; whether it is done."""
