@@ -10,7 +10,7 @@ from tests.support import tiny_files
 
 
 def test_lines_are_short_and_differ():
-    lines = list(command.lines(500))
+    lines = list(command.lines(500, (3, 20)))
     assert len(set(lines)) > 490 and len(command.WORDS) > 100
     counts = [len(line.split()) for line in lines]
     assert min(counts) == 3 and max(counts) == 20
@@ -39,3 +39,6 @@ def test_a_whole_run(tmp_path, capfd, monkeypatch):
 def test_mistakes(capfd, tmp_path):
     assert command.main(["bulk", "--parts=x", f"--output={tmp_path}"]) == 1
     assert "--parts: unknown 'x'" in capfd.readouterr().err
+    for given in ("3", "9,3", "0,3", "a,b"):
+        assert command.main(["bulk", f"--words={given}", f"--output={tmp_path}"]) == 1
+        assert f"--words {given}: give the least and the most" in capfd.readouterr().err

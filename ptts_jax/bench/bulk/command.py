@@ -24,7 +24,7 @@ from ptts_jax.messages import say
 
 USAGE = """Measure bulk work: python -m ptts_jax.bench bulk [FLAGS]
 
-Short lines (3 to 20 words) spoken side by side against one by one; by two processes of one core
+Short lines spoken side by side against one by one; by two processes of one core
 against one of two; by two actors of a Ray cluster; what memory does over many lines; and the plan
 of a book. A model whose weights are not at hand gets random ones, which run as fast.
 """
@@ -56,6 +56,7 @@ def _define(values: flags.FlagValues) -> None:
     add.choice("weights", "int8", list(CONFIGS), "of the model")
     whole("lines", 2000, "that are spoken for each rate")
     whole("memory_lines", 20_000, "over which memory is watched")
+    add.items("words", ["3", "20"], "of a line, least and most")
     whole("rounds", 1, "of each rate, in turns")
     whole("shard", 300, "lines that are written together")
     usual = [part for part in PARTS if part != "ray" or importlib.util.find_spec("ray")]
@@ -70,12 +71,12 @@ def main(argv: list[str]) -> int:
 
 def _run(options: flags.FlagValues, arguments: list[str]) -> int:
     command.check_known("parts", options.parts, PARTS)
-    cores = machine.cores(options.threads)
+    cores, words = machine.cores(options.threads), _words(options.words)
     out, subject, about = models.begun("bulk", options, arguments)
     run = about | {"weights": options.weights, "lines": options.lines}
     run |= {"figures": {}, "rates": {}, "problems": []}
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        place = _Place(Path(scratch), subject, options, cores)
+        place = _Place(Path(scratch), subject, options, cores, words)
         code = results.attempt(partial(_measure, options, place, run), run["problems"])
     results.finish(out, "bulk", run, document, lambda *_: None)
     return code
@@ -90,14 +91,15 @@ class _Place:
         subject: models.Subject,
         options: flags.FlagValues,
         cores: Sequence[int],
+        words: tuple[int, int],
     ) -> None:
         self._folder, self._options, self.cores = folder, options, cores
-        self._subject = subject
+        self._subject, self._words = subject, words
 
     def lines(self, count: int) -> str:
         """A file of so many short lines."""
         path = self._folder / f"{count}.txt"
-        path.write_text("\n".join(lines(count)) + "\n", encoding="utf-8")
+        path.write_text("\n".join(lines(count, self._words)) + "\n", encoding="utf-8")
         return str(path)
 
     def speak(self, do: str, count: int, processes: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -178,11 +180,21 @@ def _plan(cores: Sequence[int]) -> float:
         return time.monotonic() - start
 
 
-def lines(count: int) -> Iterator[str]:
-    """Lines of 3 to 20 words."""
+def _words(given: Sequence[str]) -> tuple[int, int]:
+    try:
+        least, most = map(int, given)
+    except ValueError:
+        least = most = 0
+    if not 1 <= least <= most:
+        raise ValueError(f"--words {','.join(given)}: give the least and the most, as 3,20")
+    return least, most
+
+
+def lines(count: int, words: tuple[int, int]) -> Iterator[str]:
+    """Lines of so many words, least and most."""
     rng = random.Random(0)
     for _ in range(count):
-        yield f"{' '.join(rng.choices(WORDS, k=rng.randint(3, 20)))}."
+        yield f"{' '.join(rng.choices(WORDS, k=rng.randint(*words)))}."
 
 
 def sentences(rng: random.Random, count: int) -> Iterator[str]:
