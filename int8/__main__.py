@@ -44,6 +44,9 @@ def _define(values: flags.FlagValues) -> None:
     add.whole("bits", 8, "8 or 4")
     about = "input channels that share a scale: 32, 64 or 128; all if not given"
     add.whole("group_size", None, about)
+    about = "round with a view to what the language model says: a file of its texts, or english"
+    add.text("calibrate", None, about)
+    add.text("voice", None, "who says them; the model's own, or a synthetic hum, if not given")
     add.switch("no_encoder", False, "leave out what only cloning a voice from audio needs")
 
 
@@ -56,11 +59,19 @@ def _write(options: flags.FlagValues, words: list[str]) -> None:
     import ptts_jax
     from ptts_jax.store import converted, quantization
 
-    spec = quantization.parse(options.groups, options.bits, options.group_size)
-    say(f"reading {src} ...")
-    tts = ptts_jax.load(src, int8=spec, quiet=False)
+    spec, grams = quantization.parse(options.groups, options.bits, options.group_size), None
+    if options.voice and not options.calibrate:
+        raise ValueError("--voice: only of use with --calibrate; give that too")
+    if options.calibrate:
+        from ptts_jax.bench.int8 import calibration
+
+        tts, grams = calibration.listen(src, options.calibrate, options.voice)
+    else:
+        say(f"reading {src} ...")
+        tts = ptts_jax.load(src, int8=spec, quiet=False)
     check_sources([dst], named_files(tts.config))
-    params, report = quantization.apply(tts.params, spec)  # already so: only for the report
+    # Without grams the weights are so already: this is for the report.
+    params, report = quantization.apply(tts.params, spec, grams)
     for name, reason in report.left:
         say(f"stays float: {name}: {reason}")
     if not report.quantized:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from int8.feedback import quantize_for
 from int8.qtensor import QTensor, quantize, why_not
 
 Params = Mapping[str, Any]
@@ -50,9 +53,11 @@ def quantize_tree(
     group_size: int | None = None,
     *,
     as_matrix: Callable[[Any], Any] = lambda leaf: leaf,
+    grams: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], Report]:
     """A new tree in which the leaves of the chosen groups are QTensors, and what became of each.
 
+    What has a sum of its inputs' products in `grams` is rounded with a view to them (feedback.py).
     `groups` and `never` hold regular expressions that match whole names. Leaves quantised so
     before are kept as they are; leaves quantised otherwise are refused.
     """
@@ -68,7 +73,7 @@ def quantize_tree(
         if not own or any(pattern.fullmatch(path) for pattern in forbidden):
             return node
         found.update(own)
-        leaf, reason = _quantized(path, node, bits, group_size, as_matrix)
+        leaf, reason = _quantized(path, node, bits, group_size, as_matrix, (grams or {}).get(path))
         if reason is None:
             quantized.append(path)
         else:
@@ -108,7 +113,12 @@ def _changed(params: Params, change: Callable[[str, Any], Any]) -> dict[str, Any
 
 
 def _quantized(
-    path: str, leaf: Any, bits: int, group_size: int | None, as_matrix: Callable[[Any], Any]
+    path: str,
+    leaf: Any,
+    bits: int,
+    group_size: int | None,
+    as_matrix: Callable[[Any], Any],
+    gram: np.ndarray | None,
 ) -> tuple[Any, str | None]:
     """The leaf as it shall be, and why it is still float if so."""
     if isinstance(leaf, QTensor):
@@ -122,6 +132,8 @@ def _quantized(
     if reason := why_not(matrix.shape, bits, group_size):
         return leaf, reason
     try:
+        if gram is not None:
+            return quantize_for(matrix, gram, bits, group_size), None
         return quantize(matrix, bits, group_size), None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -104,11 +104,15 @@ def quantize(w: Array, bits: int = 8, group_size: int | None = None) -> QTensor:
         raise ValueError("cannot quantise: the weights hold NaN or infinity")
     grouped = w if group_size is None else w.reshape(*w.shape[:-1], -1, group_size)
     q, scale = quantize_rows(grouped, LARGEST[bits])
-    q = q.reshape(w.shape)
+    return QTensor(packed(q.reshape(w.shape), bits), scale, bits, group_size)
+
+
+def packed(q: Array, bits: int) -> Array:
+    """Integers [..., out, in], held as floats, as a QTensor keeps them."""
     if bits != 4:
-        return QTensor(q.astype(np.int16 if bits == 16 else np.int8), scale, bits, group_size)
+        return q.astype(np.int16 if bits == 16 else np.int8)
     nibbles = (q + 8).astype(np.uint8)
-    return QTensor(nibbles[..., 0::2] | (nibbles[..., 1::2] << 4), scale, bits, group_size)
+    return nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)
 
 
 def exact(w: np.ndarray) -> QTensor | None:

@@ -5,7 +5,7 @@ and nothing else of the model changes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +97,17 @@ def parse(
     return Int8(tuple(name.strip() for name in names if name.strip()), bits, group_size)
 
 
-def apply(params: Params, spec: Int8) -> tuple[Params, Report]:
+def apply(
+    params: Params, spec: Int8, grams: Mapping[str, np.ndarray] | None = None
+) -> tuple[Params, Report]:
     """Quantised parameters, and what became of each chosen weight.
 
-    What is quantised already stays as it is.
+    What is quantised already stays as it is. `grams` are sums of x.T @ x over the inputs of weights
+    by their names, which are then rounded with a view to them.
     """
-    tree, report = quantize_tree(
-        params, GROUPS, spec.groups, NEVER, spec.bits, spec.group_size, as_matrix=as_matrix
-    )
+    spelt = spec.bits, spec.group_size
+    how = {"as_matrix": as_matrix, "grams": grams}
+    tree, report = quantize_tree(params, GROUPS, spec.groups, NEVER, *spelt, **how)
     if "codec" in params and "codec" not in spec.groups:
         tree, _ = quantize_tree(tree, {"codec": WIDE}, ["codec"], NEVER, bits=16)
     return cast_tree(tree, HALVED, ml_dtypes.bfloat16), report

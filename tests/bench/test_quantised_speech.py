@@ -12,7 +12,7 @@ from convert import flatten, unflatten
 from int8 import QTensor, dequantize, dot, quantize
 from ptts_jax.bench.int8 import speech
 from ptts_jax.bench.int8.audio import log_mel_distance
-from ptts_jax.bench.int8.layers import errors, group_of, products, quantized_leaves
+from ptts_jax.bench.int8.layers import Policy, errors, group_of, products, quantized_leaves
 from ptts_jax.bench.statistics import (
     MAX_DB,
     bootstrap,
@@ -117,7 +117,8 @@ def quantized(*groups, bits=8, group_size=None):
 
 
 def test_every_quantisable_layer_is_tried_in_every_format():
-    leaves = quantized_leaves(tiny_files.params(), [Int8(("all",)), Int8(("ffn",), 4, 32)])
+    policies = [Policy(Int8(("all",))), Policy(Int8(("ffn",), 4, 32))]
+    leaves = quantized_leaves(tiny_files.params(), policies)
     params, few = model().params, setup(1)
     told = [run.latents for run in speech.free(params, few)]
     found = errors(params, leaves, lambda: speech.forced(params, few, told))

@@ -60,6 +60,20 @@ def test_a_report(files, texts, tmp_path, capsys):
     ]
 
 
+def test_a_calibrated_policy_errs_less(files, texts, tmp_path, capsys):
+    chosen = ["attention,ffn:4:32", "attention,ffn:4:32:calibrated"]
+    out = tmp_path / "out"
+    assert run(files.yaml, "--texts", texts, "--policies", *chosen, "--out", out) == 0
+    found = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    plain, calibrated = (p["summary"]["forced_latent"]["median"]["value"] for p in found["policies"])
+    assert calibrated < 0.9 * plain
+    assert [p["format"] for p in found["policies"]] == ["4 bits by 32", "4 bits by 32, calibrated"]
+    errors = {(layer["name"], layer["format"]): layer["output"] for layer in found["layers"]}
+    names = {name for name, _ in errors}
+    better = [n for n in names if errors[n, "4 bits by 32, calibrated"] < errors[n, "4 bits by 32"]]
+    assert len(better) == len(names) > 0
+
+
 def test_texts_that_need_chunks_are_several_utterances(files, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("A word and another, and then one more. " * 12, encoding="utf-8")

@@ -130,6 +130,27 @@ def test_what_cannot_be_quantised_is_named(model, capsys):
     assert not capsys.readouterr().err
 
 
+def test_a_calibrated_file_has_other_integers_of_the_same_scales(model, tmp_path):
+    how = ("--bits=4", "--group_size=32")
+    (tmp_path / "texts").write_text("Hello world.\n\nIt rained all night.\n")
+    calibrated = ptts_jax.load(written(model, *how, f"--calibrate={tmp_path / 'texts'}"))
+    plain, found = flatten(in_process(Int8(bits=4, group_size=32))), flatten(calibrated.params)
+    assert found.keys() == plain.keys()
+    for name, leaf in found.items():
+        if isinstance(leaf, QTensor) and leaf.bits == 4:
+            np.testing.assert_array_equal(leaf.scale, plain[name].scale)
+            assert 0.1 < (leaf.qvalue != plain[name].qvalue).mean() < 1
+    assert calibrated.generate(TEXT, calibrated.voice(tiny_files.speech(0.5)), seed=0).size
+
+
+def test_nothing_to_calibrate_with(model, tmp_path, capsys):
+    assert command(model.yaml, tmp_path / "x.safetensors", "--calibrate=nowhere.txt") == 1
+    assert "--calibrate nowhere.txt: cannot be read" in capsys.readouterr().err
+    assert command(model.yaml, tmp_path / "x.safetensors", "--voice=alba") == 1
+    assert "--voice: only of use with --calibrate" in capsys.readouterr().err
+    assert not list(tmp_path.glob("x*"))
+
+
 # Voices.
 
 

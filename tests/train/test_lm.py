@@ -11,6 +11,7 @@ import pytest
 
 from convert import flatten
 from ptts_jax.model import head
+from ptts_jax.model.config import FlowConfig
 from ptts_jax.store import quantization
 from ptts_jax.train.lm import distillation, folding, material, quantaware, rows, stage
 from ptts_jax.train.lm.objectives import HEADS, OBJECTIVES
@@ -191,6 +192,24 @@ def test_a_pointwise_student_has_a_fresh_head():
     want = jax.tree.map(jnp.shape, training.fresh(small)["lm"])
     assert jax.tree.map(jnp.shape, student) == want
     assert student["backbone"] is taught["backbone"]
+
+
+@pytest.mark.parametrize("kind", ["lsd", "flow_matching", "drifting"])
+def test_a_head_begins_with_what_the_regression_knows(kind):
+    """At all times and noise; and all of it is trained from there."""
+    rng, c = np.random.default_rng(0), FlowConfig(dim=24, depth=2, type=kind)
+    w, z, x = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 16), (5, 16), (5, 8)))
+    times = [jnp.asarray(rng.uniform(size=(5, 1)), jnp.float32) for _ in range(c.num_times)]
+    params = folding.beginning_with(head.init(jax.random.key(0), c, 16, 8), c, w)
+    made = head.network(params, c, z, x, *times)
+    np.testing.assert_allclose(made, z @ w.T, rtol=1e-5, atol=1e-5)
+
+    def loss(params):
+        return jnp.square(head.network(params, c, z, x, *times) - x).sum()
+
+    once = jax.tree.map(lambda p, g: p - 1e-3 * g, params, jax.grad(loss)(params))
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(jax.grad(loss)(once)))
+    assert loss(once) < loss(params)
 
 
 def test_the_regression_folds_into_a_head():

@@ -13,20 +13,22 @@ from absl import flags
 
 from ptts_jax import command
 from ptts_jax.bench import results
-from ptts_jax.bench.int8 import policies, subject, tables
+from ptts_jax.bench.int8 import calibration, policies, subject, tables
+from ptts_jax.bench.int8.layers import Policy
 from ptts_jax.bench.int8.subject import Subject
 from ptts_jax.engine import startup
 from ptts_jax.messages import say
 from ptts_jax.store.quantization import Int8
 
 GROUPS = ("attention", "ffn", "attention,ffn", "flow", "codec", "all")
-POLICIES = (*GROUPS, *(f"{groups}:4:32" for groups in GROUPS))
-
+CALIBRATED = ":calibrated"
+POLICIES = (*GROUPS, *(f"{groups}:4:32" for groups in GROUPS), f"attention,ffn:4:32{CALIBRATED}")
 
 USAGE = f"""Say what quantising does to a model: python -m int8 report [FLAGS] MODEL [POLICY ...]
 
 MODEL is a released model's name, a YAML path or URL, or a converted file. A POLICY is
-GROUPS[:BITS[:GROUP_SIZE]], as attention,ffn:4:32; without any, these are tried:
+GROUPS[:BITS[:GROUP_SIZE]], as attention,ffn:4:32, and may end with {CALIBRATED}: rounded with a
+view to what the language model's weights are multiplied with. Without any, these are tried:
 {" ".join(POLICIES)}
 Measured are the errors of weights, layers, latents, stops and audio against the float model.
 Prints Markdown; --out keeps it, with JSON and a plot.
@@ -42,14 +44,14 @@ def _run(arguments: Sequence[str], options: flags.FlagValues, words: list[str]) 
         raise flags.Error("no model is named")
     name, *further = words
     chosen = [*options.policies, *further]
-    specs = {name: _policy(name) for name in chosen or POLICIES}
+    specs = {name: _spec(name.removesuffix(CALIBRATED)) for name in chosen or POLICIES}
     out = None if options.out is None else results.folder("out", options.out)
     startup.use_compilation_cache()
     model = subject.prepare(name, options.texts, options.voice, options.seed, options.eos_threshold)
     run = _about(model, arguments)
     code = 0
     try:
-        _policies(model, specs, run)
+        _measure(model, specs, run)
     except KeyboardInterrupt:
         code = 130
         say("interrupted: what follows is what was measured until then")
@@ -57,12 +59,16 @@ def _run(arguments: Sequence[str], options: flags.FlagValues, words: list[str]) 
     return code
 
 
-def _policies(model: Subject, specs: dict[str, Int8], run: dict[str, Any]) -> None:
+def _measure(model: Subject, specs: dict[str, Int8], run: dict[str, Any]) -> None:
     """Fill in the results as they come."""
     run |= {"layers": [], "policies": []}
+    calibrated = [name for name in specs if name.endswith(CALIBRATED)]
+    grams = calibration.grams(model) if calibrated else None
+    choices = {name: Policy(spec, grams if name in calibrated else None)
+               for name, spec in specs.items()}  # fmt: skip
     say("single layers ...")
-    run["layers"] = policies.layers(model, specs.values())
-    for result in policies.policies(model, specs):
+    run["layers"] = policies.layers(model, choices.values())
+    for result in policies.policies(model, choices):
         run["policies"].append(result)
 
 
@@ -76,7 +82,7 @@ def _define(values: flags.FlagValues) -> None:
     add.text("out", None, "a folder for the tables (.md), everything (.json) and a plot")
 
 
-def _policy(name: str) -> Int8:
+def _spec(name: str) -> Int8:
     groups, *numbers = name.split(":")
     try:
         bits, size = [*map(int, numbers), *[8, None][len(numbers) :]]

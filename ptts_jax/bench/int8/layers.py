@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -15,13 +16,32 @@ import numpy as np
 
 from convert import flatten
 from int8 import QTensor, dequantize, elu
+from int8.policy import Report
 from ptts_jax.bench.statistics import relative_rms
 from ptts_jax.model.conv import Conv
 from ptts_jax.model.layers import Linear
 from ptts_jax.model.pytree import Params
-from ptts_jax.store.quantization import GROUPS, Int8, as_matrix, of_vocoder, quantize
+from ptts_jax.store import quantization
+from ptts_jax.store.quantization import GROUPS, Int8, as_matrix, of_vocoder
 
+Grams = Mapping[str, np.ndarray]  # by weight [out, in], the sum of x.T @ x over its inputs x
 Around = Callable[[str, nn.Module, Callable[..., Any], tuple[Any, ...]], Any]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is quantised and how; with `grams`, with a view to the inputs."""
+
+    spec: Int8
+    grams: Grams | None = None
+
+    def apply(self, params: Params) -> tuple[Params, Report]:
+        return quantization.apply(params, self.spec, self.grams)
+
+    @property
+    def label(self) -> str:
+        size = f" by {self.spec.group_size}" if self.spec.group_size else ""
+        return f"{self.spec.bits} bits{size}{', calibrated' * (self.grams is not None)}"
 
 
 @contextmanager
@@ -51,13 +71,14 @@ def products(params: Params, around: Around) -> Iterator[None]:
         yield
 
 
-def quantized_leaves(params: Params, specs: Iterable[Int8]) -> dict[str, dict[str, QTensor]]:
+def quantized_leaves(params: Params, policies: Iterable[Policy]) -> dict[str, dict[str, QTensor]]:
     """By name and format, the weights that any of the choices quantises."""
     leaves: dict[str, dict[str, QTensor]] = defaultdict(dict)
-    for spec in specs:
-        for name, leaf in flatten(quantize(params, spec)).items():
-            if isinstance(leaf, QTensor) and leaf.bits == spec.bits and not of_vocoder(name):
-                leaves[name][format_label(spec)] = leaf
+    for policy in policies:
+        bits = policy.spec.bits
+        for name, leaf in flatten(policy.apply(params)[0]).items():
+            if isinstance(leaf, QTensor) and leaf.bits == bits and not of_vocoder(name):
+                leaves[name][policy.label] = leaf
     return dict(leaves)
 
 
@@ -65,10 +86,6 @@ def group_of(name: str) -> str:
     """The group of a weight that can be quantised."""
     groups = (g for g, patterns in GROUPS.items() if any(re.fullmatch(p, name) for p in patterns))
     return next(groups)
-
-
-def format_label(spec: Int8) -> str:
-    return f"{spec.bits} bits" + (f" by {spec.group_size}" if spec.group_size else "")
 
 
 def errors(

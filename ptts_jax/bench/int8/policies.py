@@ -13,45 +13,43 @@ import numpy as np
 
 from convert import flatten, unflatten
 from ptts_jax.bench.int8 import speech
-from ptts_jax.bench.int8.layers import errors, format_label, quantized_leaves
+from ptts_jax.bench.int8.layers import Policy, errors, quantized_leaves
 from ptts_jax.bench.int8.speech import Run, Setup
 from ptts_jax.bench.int8.subject import Subject
 from ptts_jax.bench.statistics import summarize
 from ptts_jax.messages import say
 from ptts_jax.model.pytree import Params
-from ptts_jax.store import quantization
-from ptts_jax.store.quantization import Int8
 
 LAYER_TEXTS = 4  # whose activations the single layers are tried on
 
 
-def layers(subject: Subject, specs: Iterable[Int8]) -> list[dict[str, Any]]:
+def layers(subject: Subject, choices: Iterable[Policy]) -> list[dict[str, Any]]:
     """Every layer that any of the choices quantises, on what goes through it in a few texts."""
     params, setup = subject.tts.params, subject.setup
     few = replace(setup, jobs=setup.jobs[:LAYER_TEXTS])
     told = [run.latents for run in speech.free(params, few)]
-    leaves = quantized_leaves(_on_host(params), specs)
+    leaves = quantized_leaves(_on_host(params), choices)
     return errors(params, leaves, lambda: speech.forced(params, few, told))
 
 
-def policies(subject: Subject, specs: Mapping[str, Int8]) -> Iterator[dict[str, Any]]:
+def policies(subject: Subject, choices: Mapping[str, Policy]) -> Iterator[dict[str, Any]]:
     """A result for each choice: what it did to every utterance, and that summed up."""
     params, setup = subject.tts.params, subject.setup
     say(f"the float model speaks {len(setup.jobs)} texts ...")
     free = speech.free(params, setup)
     forced = speech.forced(params, setup, [run.latents for run in free])
-    for number, (name, spec) in enumerate(specs.items(), start=1):
+    for number, (name, choice) in enumerate(choices.items(), start=1):
         began = time.monotonic()
-        yield {"name": name, **policy(params, setup, spec, forced, free)}
-        say(f"{number} of {len(specs)}: {name} ({time.monotonic() - began:.0f} s)")
+        yield {"name": name, **policy(params, setup, choice, forced, free)}
+        say(f"{number} of {len(choices)}: {name} ({time.monotonic() - began:.0f} s)")
 
 
 def policy(
-    params: Params, setup: Setup, spec: Int8, forced: Sequence[Run], free: Sequence[Run]
+    params: Params, setup: Setup, choice: Policy, forced: Sequence[Run], free: Sequence[Run]
 ) -> dict[str, Any]:
     """What a choice does, against the float model's runs."""
     host, placed = flatten(_on_host(params)), flatten(params)
-    tree, report = quantization.apply(unflatten(host), spec)
+    tree, report = choice.apply(unflatten(host))
     changed = {
         path: placed[path] if leaf is host[path] else jax.device_put(leaf)
         for path, leaf in flatten(tree).items()
@@ -63,8 +61,8 @@ def policy(
     texts = [speech.compare(setup, *pair) for pair in zip(told, freely, strict=True)]
     figures = [name for name in texts[0] if name not in ("frames", "free_by_frame")]
     return {
-        "groups": list(spec.groups),
-        "format": format_label(spec),
+        "groups": list(choice.spec.groups),
+        "format": choice.label,
         "megabytes": megabytes(quantized),
         "left": [list(item) for item in report.left],
         "summary": {

@@ -5,7 +5,7 @@ one frame; in the free one each goes on from its own, from the same noise, as wh
 voice is the float model's in all of them. Knows no policies, statistics or files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,6 +98,15 @@ def free(params: Params, setup: Setup) -> list[Run]:
 def forced(params: Params, setup: Setup, told: Sequence[np.ndarray]) -> list[Run]:
     """Every utterance with the latents [N, D] of another run as its history."""
     runs = []
+    for own, latents, logits in following(params, setup, told):
+        runs += _runs(params, setup, latents, logits, [len(x) for x in own])
+    return runs[: len(setup.jobs)]
+
+
+def following(
+    params: Params, setup: Setup, told: Sequence[np.ndarray]
+) -> Iterator[tuple[Sequence[np.ndarray], np.ndarray, np.ndarray]]:
+    """Rows of `told`, and what the language model says to them: latents and logits of EOS."""
     for jobs, own in zip(_groups(setup.jobs), _groups(told), strict=True):
         history = padded(own)
         first = np.broadcast_to(params["lm"]["bos"], (len(jobs), 1, history.shape[2]))
@@ -109,8 +118,7 @@ def forced(params: Params, setup: Setup, told: Sequence[np.ndarray]) -> list[Run
             state, *out = _forced(params, setup.config, state, before[:, block], noise[:, block])
             parts.append(out)
         latents, logits = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        runs += _runs(params, setup, latents, logits, [len(x) for x in own])
-    return runs[: len(setup.jobs)]
+        yield own, latents, logits
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames="state")

@@ -9,6 +9,7 @@ import numpy as np
 import ptts_jax
 from convert import flatten
 from int8 import QTensor
+from ptts_jax import bundled
 from ptts_jax.bench.int8.speech import Setup
 from ptts_jax.engine.request import Job, Options
 from ptts_jax.engine.voices import Voice
@@ -54,47 +55,55 @@ def prepare(
     seed: int = 0,
     eos_threshold: float | None = None,
 ) -> Subject:
-    """Load a model for a comparison; `texts` names a file. A long text is several utterances."""
-    options = Options(eos_threshold=eos_threshold)
-    lines = _lines(texts)
+    """Load a model for a comparison; `texts` names a file."""
+    some = TEXTS if texts is None else lines(texts, "--texts")
     say(f"reading {model} ...")
     tts = ptts_jax.load(model, quiet=False)
     if is_quantized(tts.params):
         raise ValueError(f"{model} is quantised already; give the float model")
-    sampling = options.sampling(tts.config)
+    return speaking(tts, some, _voice(tts, voice), seed, eos_threshold)
+
+
+def speaking(
+    tts: TTS,
+    texts: Sequence[str],
+    voice: Voice,
+    seed: int = 0,
+    eos_threshold: float | None = None,
+) -> Subject:
+    """These texts by a model that is loaded. A long one is several utterances."""
+    sampling = Options(eos_threshold=eos_threshold).sampling(tts.config)
     spoken = [
         (chunk, Job(chunk.tokens, chunk.frames_after_eos, chunk.max_frames, index, seed, sampling))
-        for seed, line in enumerate(lines, start=seed)  # noise of its own for each text
+        for seed, line in enumerate(texts, start=seed)  # noise of its own for each text
         for index, chunk in enumerate(chunks(line, tts.tokenizer, tts.config))
     ]
     jobs = tuple(job for _, job in spoken)
-    setup = Setup(tts.config, _voice(tts, voice), jobs)
+    setup = Setup(tts.config, voice, jobs)
     return Subject(tts, setup, tuple(chunk.text for chunk, _ in spoken))
 
 
-def _lines(path: str | None) -> Sequence[str]:
-    """The texts; what is no text at all is refused before the work."""
-    if path is None:
-        return TEXTS
+def lines(path: str, flag: str) -> Sequence[str]:
+    """The texts of a file, one a line; what is no text at all is refused before the work."""
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        found = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except OSError as error:
-        raise ValueError(f"--texts {path}: cannot be read ({error.strerror})") from None
+        raise ValueError(f"{flag} {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ValueError(f"--texts {path}: not a text file; save it as UTF-8") from None
-    lines = [line for line in lines if line]
-    for line in lines:
+        raise ValueError(f"{flag} {path}: not a text file; save it as UTF-8") from None
+    found = [line for line in found if line]
+    for line in found:
         try:
             check_speakable(line)
         except ValueError as error:
-            raise ValueError(f"--texts {path}: {line:.40}: {error}") from None
-    if not lines:
-        raise ValueError(f"--texts {path}: holds no text; write one a line")
-    return lines
+            raise ValueError(f"{flag} {path}: {line:.40}: {error}") from None
+    if not found:
+        raise ValueError(f"{flag} {path}: holds no text; write one a line")
+    return found
 
 
 def _voice(tts: TTS, name: str | None) -> Voice:
-    if name is not None or tts.released:
+    if name is not None or tts.released or tts.name == bundled.NAME:
         return tts.voice(name)
     if not tts.voice_cloning:
         raise ValueError(f"{tts.name} has no voice of its own and cannot clone one; give --voice")

@@ -21,7 +21,7 @@ from ptts_jax.text import Tokenizer
 from ptts_jax.train.codec import runs as codecs
 from ptts_jax.train.codec.latents import encoder_key, open_latents
 from ptts_jax.train.data.corpus import open_corpus
-from ptts_jax.train.lm import losses, material, recipe, runs, stage, tokens, validation
+from ptts_jax.train.lm import folding, losses, material, recipe, runs, stage, tokens, validation
 from ptts_jax.train.lm.objectives import HEADS
 from ptts_jax.train.lm.recipe import Recipe
 from ptts_jax.train.lm.rows import Material
@@ -76,11 +76,17 @@ def _tokenizer(out: Path, start: Start | None, texts: Iterable[str]) -> Tokenize
     return tokenizer
 
 
-def _initial(c: FlowLMConfig, source: Material, start: Start | None, key: Array) -> Params:
+def _initial(
+    c: FlowLMConfig, own: Recipe, source: Material, start: Start | None, key: Array
+) -> Params:
     fresh = stage.init(key, c, source)
     if start is None:
         return fresh
     params = {part: {**fresh[part], **start.params[part]} for part in fresh}
+    roomy = c.flow.dim >= 3 * len(params["lm"]["mean"]) and own.objective != "consistency"
+    if "head" not in start.params["lm"] and roomy:
+        fresh_head, known = params["lm"]["head"], params["extra"]["regress"]
+        params["lm"]["head"] = folding.beginning_with(fresh_head, c.flow, known)
     params["lm"] |= {name: fresh["lm"][name] for name in ("mean", "std")}
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (params, fresh)]
     if shapes[0] != shapes[1]:
@@ -112,7 +118,7 @@ def run(given: flags.FlagValues) -> None:
     training = stage.stage(
         c.flow_lm,
         own,
-        partial(_initial, c.flow_lm, data.train, start),
+        partial(_initial, c.flow_lm, own, data.train, start),
         data.batch,
         validation.validator(c, own, data.held),
         meta=runs.meta(c, encoder_key(codec["encoder"]), own),

@@ -1,4 +1,5 @@
-"""Heads that are trained in one form and speak in another: as a head without times.
+"""Heads that are trained in one form and speak in another, as a head without times; and one that
+begins with what the regression beside it knows.
 
 - consistency: at t = pi/2 the network F gives -F of noise e, and needs no times for it;
 - the plain regression beside the head gives the same latent whatever the noise: a model without
@@ -54,6 +55,35 @@ def regression(w: Array) -> tuple[Params, FlowConfig]:
         },
     }
     return params, c
+
+
+def beginning_with(params: Params, c: FlowConfig, w: Array) -> Params:
+    """A fresh head, changed such that its output is w [D, Z] times z, at all times and noise.
+
+    What of it depends on these is there, and begins to learn with the first step. The last 2 D
+    channels of the condition carry w z, as in `regression`, the last D channels of the end show it.
+    """
+    size, modulation, net = len(w), params["modulation"], params["net"]
+    inner, shown = slice(c.dim - 2 * size, None), slice(c.dim - size, None)
+    cond, ends, final = modulation["cond"], modulation["all"], net["final"]
+    cond = {
+        "w": cond["w"].at[inner].set(jnp.concatenate([w, -w])),
+        "b": cond["b"].at[inner].set(0.0),
+    }
+    shift = jnp.arange((3 * c.depth + 1) * c.dim - size, (3 * c.depth + 1) * c.dim)
+    scale = shift + c.dim
+    pair = jnp.concatenate([jnp.eye(size), -jnp.eye(size)], axis=1)  # [D, 2 D]
+    ends = {
+        "w": ends["w"].at[shift].set(0.0).at[shift, inner].set(pair).at[scale].set(0.0),
+        "b": ends["b"].at[shift].set(0.0).at[scale].set(-1.0),  # the shift alone
+    }
+    final = {"w": jnp.zeros_like(final["w"]).at[:, shown].set(jnp.eye(size)), "b": 0 * final["b"]}
+    changed = {"modulation": {"cond": cond, "all": ends}, "net": {**net, "final": final}}
+    times = {
+        name: {**time, "norm": {"alpha": time["norm"]["alpha"].at[inner].set(0.0)}}
+        for name, time in params.get("times", {}).items()
+    }
+    return {**params, **changed, **({"times": times} if times else {})}
 
 
 def regression_of(params: Params, c: FlowConfig) -> Array | None:
