@@ -93,11 +93,16 @@ def _make(missing: list[Shard], asked: Asked, work: Work, plan: Plan, actors: in
     if not missing:
         return
     rows = [{"shard": shard} for shard in missing]
+    most = min(actors, len(rows))
+    # A shard takes a minute: one that waits at a busy actor would keep another one idle.
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1
+    )
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Maker,
         fn_constructor_args=(asked, work.job, plan.cores),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(rows))),
+        compute=pool,
         num_cpus=plan.cores,  # actors that are lost are begun again, and their shards too
     )
     for row in done.iter_rows():

@@ -65,7 +65,8 @@ def test_a_calibrated_policy_errs_less(files, texts, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(files.yaml, "--texts", texts, "--policies", *chosen, "--out", out) == 0
     found = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    plain, calibrated = (p["summary"]["forced_latent"]["median"]["value"] for p in found["policies"])
+    summaries = [policy["summary"] for policy in found["policies"]]
+    plain, calibrated = (s["forced_latent"]["median"]["value"] for s in summaries)
     assert calibrated < 0.9 * plain
     assert [p["format"] for p in found["policies"]] == ["4 bits by 32", "4 bits by 32, calibrated"]
     errors = {(layer["name"], layer["format"]): layer["output"] for layer in found["layers"]}
