@@ -32,8 +32,14 @@ def told(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in record.items() if k != "sha256"} for record in index(folder)]
 
 
-@pytest.mark.parametrize("part", ["audio.tar", "index.jsonl", "shard.json"])
-@pytest.mark.parametrize("share", [0.0, 0.35, 1.0])  # a header, a sound, and what fills a block up
+@pytest.mark.parametrize(
+    ("part", "share"),  # how far into it: of a tar a header, a sound, and what fills a block up
+    [
+        *(("audio.tar", share) for share in (0.0, 0.35, 1.0)),
+        ("index.jsonl", 0.3),
+        ("shard.json", 0),
+    ],
+)
 def test_what_is_damaged_is_set_aside_and_made_again(bulk, made, part, share):
     before = told(made.path)
     file = made.shard(1) / part
