@@ -58,7 +58,7 @@ def verify(folder: Folder) -> Found:
             for record in _sound(folder, number):
                 if "id" in record:
                     ids[hashlib.blake2b(record["id"].encode(), digest_size=8).digest()] += 1
-        except (ValueError, OSError, KeyError, EOFError) as error:
+        except (ValueError, OSError, KeyError) as error:
             found.damaged.append((number, str(error) or type(error).__name__))
             folder.set_aside(number)
             say(f"damaged: {folder.shard(number).name}: {found.damaged[-1][1]}")
@@ -70,8 +70,8 @@ def verify(folder: Folder) -> Found:
 
 def _sound(folder: Folder, number: int) -> Iterator[dict[str, Any]]:
     """The objects of a shard, if all of its files are as they were written."""
-    path, written = folder.shard(number), folder.about(number)["files"]
-    found = shards.digests(path)
+    path, about = folder.shard(number), folder.about(number)
+    found, written = shards.digests(path), about["files"]
     for name in sorted(written.keys() | found.keys()):
         if name not in found:
             raise ValueError(f"{name} is missing")
@@ -79,7 +79,10 @@ def _sound(folder: Folder, number: int) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{name} does not belong to it")
         if found[name] != written[name]:
             raise ValueError(f"{name} is not what was written")
-    yield from shards.index(path)
+    records = list(shards.index(path))
+    if len(records) != about["lines"]:
+        raise ValueError(f"{len(records)} lines in its index, {about['lines']} were spoken")
+    yield from records
 
 
 def merge(folder: Folder) -> None:

@@ -54,6 +54,14 @@ def test_what_is_damaged_is_set_aside_and_made_again(bulk, made, part, share):
     assert bulk("lines.jsonl", "out", "--verify")[0] == 0 and told(made.path) == before
 
 
+def test_a_count_that_is_not_that_of_the_index_is_damage(bulk, made):
+    file = made.shard(1) / "shard.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"lines": about["lines"] + 1}))
+    code, err = bulk("lines.jsonl", "out", "--verify")
+    assert code == 1 and "damaged: shard-000001: 3 lines in its index, 4 were spoken" in err
+
+
 def test_what_is_missing_is_said(bulk, made):
     made.set_aside(0)
     code, err = bulk("lines.jsonl", "out", "--merge")
