@@ -139,6 +139,10 @@ class Core(AbstractContextManager):
         """A decoder for a part of a request; for its speech to call."""
         return Decoding(self._params, self.config, SINGLES if request.live else 0)
 
+    def ended(self) -> None:
+        """The decoder lets go of a speech that is over; for the speech to call."""
+        self._decodable.set()
+
     def taken(self, speech: Speech, frames: int) -> None:
         """The reader of a speech has so many frames; for the speech to call."""
         speech.request.taken = frames

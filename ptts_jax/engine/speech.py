@@ -207,6 +207,8 @@ class Speech(AbstractContextManager):
             self._blocks.append(block if self.over else (block, self.decoded, len(self.words)))
             self._changed.notify_all()
             wake, self._wake = self._wake, None
+        if self.over:
+            self._core.ended()
         if wake is not None:
             with contextlib.suppress(RuntimeError):  # its event loop has gone
                 wake()

@@ -186,6 +186,8 @@ def test_an_ended_request_lets_go_of_its_decoder(engine, voices, ending):
             speech.cancel()
         else:
             engine.core.cancel(speech)
+            wait_until(lambda: engine.busy["open"] == 0 and not speech.waiting)
+            time.sleep(0.1)  # by now the decoder sleeps
             speech.put(RuntimeError("no luck"))
         wait_until(lambda: state() is None)
     finally:
