@@ -116,7 +116,7 @@ def _run(options: flags.FlagValues, words: list[str]) -> int:
             streams = options.play or options.output == "-"
             loudness = None if streams else manner.loudness  # files are levelled as a whole
             manner = manner if streams else replace(manner, loudness=None)
-            timed, checked = options.timestamps is not None, _checked(options, tts, chosen, streams)
+            timed, checked = options.timestamps is not None, _checked(options, tts, streams)
             how = {"words": timed, "checks": [] if checked else None, **vars(manner)}
             blocks = tts.stream(text, voice, **asdict(chosen), **how)
             _speak(options, blocks, tts.sample_rate, watch, loudness, how["checks"])
@@ -132,15 +132,13 @@ def _say_what_has_no_effect(options: flags.FlagValues, tts: "TTS", chosen: "Opti
         _say(options, f"{named}: without effect on this model")
 
 
-def _checked(options: flags.FlagValues, tts: "TTS", chosen: "Options", streams: bool) -> bool:
+def _checked(options: flags.FlagValues, tts: "TTS", streams: bool) -> bool:
     """Whether what is said shall be checked. Who listens is not kept waiting unasked."""
-    from ptts_jax.engine import effects
+    from ptts_jax.engine import heads
 
-    of = tts.params, tts.config, chosen
-    if options.check and not effects.varies(*of):
-        one_way = "this model says a text in one way only; what is wrong is told, not mended"
-        _say(options, f"--check: {one_way}")
-    return not streams and effects.mends(tts.name, *of) if options.check is None else options.check
+    if options.check is not None:
+        return options.check
+    return not streams and bool(heads.published(tts.name, tts.config))
 
 
 def _load(options: flags.FlagValues) -> tuple["TTS", "Voice"]:

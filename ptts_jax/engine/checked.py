@@ -1,13 +1,14 @@
-"""Chunks that may be said several times: side by side, or again with another seed where words of
-them were said wrong. The best try is heard."""
+"""Chunks that may be said several times: side by side, and again where words were said wrong, with
+another seed or in pieces. The best try is heard."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ptts_jax.engine import checks
+from ptts_jax.engine import checks, pieces
 from ptts_jax.engine.checks import Checked, Fault
 from ptts_jax.engine.loops import Latent
+from ptts_jax.engine.pieces import Piece
 from ptts_jax.engine.request import Job
 from ptts_jax.engine.rows import Chunk
 from ptts_jax.engine.scheduler import Made, Model
@@ -19,10 +20,13 @@ class Try:
     """A chunk as it is said once."""
 
     job: Job
-    row: Any
+    pieces: Sequence[Piece]  # the present one, and those that follow it
+    row: Any = None  # of the present one, once it is begun
     frames: list[Latent] = field(default_factory=list)
-    read: bool = False  # its text
+    count: int = 0  # of them, those of the present piece
+    read: bool = False  # the text of the present piece
     whole: bool = False
+    endless: bool = False  # a piece of it did not come to its end
     faults: Sequence[Fault] = ()
     rank: tuple[float, float] = (0, 0)  # of a whole one: the smallest is the best
 
@@ -93,7 +97,7 @@ class CheckedRows:
             self._rows.close(row)
             return
         for one in row.open:
-            if not one.whole:
+            if not one.whole and one.row is not None:
                 self._rows.close(one.row)
         row.open = []
 
@@ -110,24 +114,38 @@ class CheckedRows:
         """One block of the text of the first try that has not read it, or of one that begins."""
         one = next((one for one in tries.open if not one.read), None)
         one = one or self._begin(tries)
+        if one.row is None:
+            one.row = self._rows.open(replace(tries.chunk, job=one.pieces[0].job))
         made = self._rows.read(one.row)
         if made is not None:
             one.read = True
             self._add(one, made)
 
     def _begin(self, tries: Tries) -> Try:
-        job = tries.chunk.job
+        job, number = tries.chunk.job, tries.begun - tries.chunk.trying.at_once
         job = replace(job, seed=job.seed + tries.begun * checks.NEXT_SEED)
-        one = Try(job, self._rows.open(replace(tries.chunk, job=job)))
+        parts = [Piece(job)]
+        if number >= 0:
+            parts = pieces.cut(job, tries.chunk.trying.again[number], self._rate)
+        one = Try(job, parts)
         tries.open.append(one)
         tries.begun += 1
         return one
 
     def _add(self, one: Try, made: Made) -> None:
-        one.frames += made.frames
-        one.whole = made.last
-        if one.whole:
-            self._rows.close(one.row)
+        piece, *rest = one.pieces
+        one.frames += [
+            frame._replace(seen=pieces.in_whole(frame.seen, piece, len(one.job.tokens)))
+            for frame in made.frames
+        ]
+        one.count += len(made.frames)
+        if not made.last:
+            return
+        one.endless |= one.count >= piece.job.limit
+        self._rows.close(one.row)
+        one.whole = not rest
+        if rest:
+            one.row, one.pieces, one.count, one.read = None, rest, 0, False
 
     def _news(self, tries: Tries) -> Made:
         """What has come for the listener."""
@@ -136,7 +154,7 @@ class CheckedRows:
             return self._given(tries, tries.open[0]) if trying.at_once == 1 else Made((), False)
         tries.best = self._best(tries)
         tries.open = []
-        if tries.best.faults and tries.begun < trying.at_once + trying.again:
+        if tries.best.faults and trying.more(tries.begun, len(tries.chunk.job.words)):
             return Made((), False)  # the next one begins with the next step
         trying.told.append(Checked(tuple(tries.best.faults), tries.begun))
         return self._given(tries, tries.best)._replace(last=True)
@@ -145,7 +163,8 @@ class CheckedRows:
         for one in tries.open:
             tokens = len(one.job.tokens)
             seen = [following.weights(frame.seen[:, :tokens]) for frame in one.frames]
-            one.faults = checks.faults(one.job, seen, following.path(seen), self._rate)
+            job = replace(one.job, limit=len(seen)) if one.endless else one.job
+            one.faults = checks.faults(job, seen, following.path(seen), self._rate)
             one.rank = len(one.faults), -following.sureness([seen])
         return min([tries.best] * (tries.best is not None) + tries.open, key=lambda one: one.rank)
 

@@ -19,7 +19,10 @@ BACK = 0.85  # of the attention to what lies further back: a look back
 AGAIN = 2  # looks back, one after the other, that say something again
 LONG = 1.4  # times as long as other words take: a single look back will do
 STILL = 0.8  # seconds in which even a long sound has ended
-TRIES = 3  # more of them, at most, for a chunk that was said wrong
+# In how many pieces a chunk is said again that was said wrong, by a model that says it in another
+# way each time, and by one that knows a single way.
+AGAIN_VARIED = (1, 1, 2)
+AGAIN_ALIKE = (2, 3, 4)
 
 NEXT_SEED = 1 << 32  # from one try to the next: seeds that nobody gives
 
@@ -43,11 +46,16 @@ class Checked:
 
 @dataclass(frozen=True)
 class Trying:
-    """How often the chunks of a text may be said; the list is told how each of them went."""
+    """How the chunks of a text may be said again; the list is told how each of them went."""
 
     told: list[Checked] = field(default_factory=list)
     at_once: int = 1  # side by side
-    again: int = TRIES  # one after the other, as long as something is wrong
+    again: tuple[int, ...] = AGAIN_VARIED  # in so many pieces each, as long as something is wrong
+
+    def more(self, begun: int, words: int) -> bool:
+        """Whether a chunk of so many words can be said in a way that has not been tried."""
+        left = self.again[begun - self.at_once :]
+        return bool(left) and (1 in self.again or left[0] <= words)
 
 
 def faults(

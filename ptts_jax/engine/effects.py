@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ptts_jax.engine import heads
-from ptts_jax.engine.checks import TRIES, Checked, Trying
+from ptts_jax.engine.checks import AGAIN_ALIKE, AGAIN_VARIED, Checked, Trying
 from ptts_jax.engine.request import Options
 from ptts_jax.model.config import Config
 from ptts_jax.model.pytree import Params
@@ -31,18 +30,13 @@ def missing(params: Params, config: Config, options: Options) -> list[str]:
     return [name for name in inert if getattr(options, name) is not None]
 
 
-def mends(name: str, params: Params, config: Config, options: Options) -> bool:
-    """Whether a check can mend something, and needs no listening to the model beforehand."""
-    return varies(params, config, options) and bool(heads.published(name, config))
-
-
 def trying(
     params: Params, config: Config, options: Options, checks: list[Checked] | None
 ) -> Trying | None:
     """How often chunks may be said; None where once is all and nobody is to be told."""
-    again, at_once = 0 if checks is None else TRIES, options.best_of or 1
-    if (again or at_once > 1) and not varies(params, config, options):
-        again, at_once = 0, 1
-    if checks is None and at_once == 1:
+    varied, at_once = varies(params, config, options), options.best_of or 1
+    if checks is None and not (varied and at_once > 1):
         return None
-    return Trying([] if checks is None else checks, at_once, again)
+    again = AGAIN_VARIED if varied else AGAIN_ALIKE
+    told = ([], ()) if checks is None else (checks, again)
+    return Trying(told[0], at_once if varied else 1, told[1])

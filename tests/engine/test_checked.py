@@ -15,6 +15,7 @@ from ptts_jax.engine.loops import Latent
 from ptts_jax.engine.request import Job
 from ptts_jax.engine.rows import Chunk
 from ptts_jax.engine.scheduler import HUNGRY, Made, Request, Scheduler
+from ptts_jax.text.placing import Placed
 
 WRONG = Fault("skipped", "boat", (4, 8))
 LENGTH = 5  # frames of the first try of a chunk; each later one has a frame more
@@ -46,7 +47,7 @@ class Rows:
     def _speak(self, row: SimpleNamespace, count: int) -> Made:
         assert row in self.open_rows and not row.blocks and row.made < row.length
         begin, row.made = row.made, min(row.made + count, row.length)
-        made = [Latent((row.number, n), np.zeros((1, 3))) for n in range(begin, row.made)]
+        made = [Latent((row.number, n), np.zeros((1, 20))) for n in range(begin, row.made)]
         return Made(made, row.made == row.length)
 
 
@@ -54,14 +55,17 @@ def whole(number: int) -> list[tuple[int, int]]:
     return [(number, n) for n in range(LENGTH + number)]
 
 
-def said(verdicts: list[int], trying: Trying, neighbours: int = 0) -> tuple[list, Rows]:
+def said(
+    verdicts: list[int], trying: Trying, neighbours: int = 0, words: tuple[Placed, ...] = ()
+) -> tuple[list, Rows]:
     """What the listener to a chunk has at last, if its tries have so many faults."""
     turns = iter(verdicts)
     rows = Rows()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "faults", lambda *_: [WRONG] * next(turns))
         work, heard = Scheduler(CheckedRows(rows, 12.5), slots=4), defaultdict(list)
-        chunk = Chunk(Job([1, 2, 3], 2, 50), voice=None, trying=trying)
+        tokens = list(range(max(3, len(words) + 1)))
+        chunk = Chunk(Job(tokens, 2, 50, words=words), voice=None, trying=trying)
         asked = Request([chunk], checked=True)
         others = [Request([Chunk(chunk.job, voice=None)]) for _ in range(neighbours)]
         for request in (asked, *others):
@@ -82,16 +86,31 @@ def said(verdicts: list[int], trying: Trying, neighbours: int = 0) -> tuple[list
        st.integers(0, 3))  # fmt: skip
 @settings(max_examples=50, deadline=None)
 def test_the_best_try_is_heard_and_no_more_are_made_than_needed(faults, at_once, again, others):
-    trying = Trying([], at_once, checks.TRIES * again)
+    trying = Trying([], at_once, checks.AGAIN_VARIED * again)
     frames, _ = said(faults, trying, others)
     tries = at_once
-    while min(faults[:tries]) and tries < at_once + trying.again:
+    while min(faults[:tries]) and tries < at_once + len(trying.again):
         tries += 1
     fewest = min(faults[:tries])
     assert trying.told == [Checked((WRONG,) * fewest, tries)]
     assert frames == whole(frames[0][0]) and faults[frames[0][0]] == fewest
     if at_once == 1:  # of equals the first
         assert frames == whole(faults.index(fewest))
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.integers(0, 12))
+@settings(max_examples=50, deadline=None)
+def test_who_knows_one_way_alone_says_it_in_pieces(faults, count):
+    """As many as there are words for; the frames of a try's pieces follow each other."""
+    words = tuple(Placed("word", 5 * i, 5 * i + 4, i, i + 1) for i in range(count))
+    trying = Trying([], again=checks.AGAIN_ALIKE)
+    frames, _ = said(faults, trying, words=words)
+    ways = [(), *((parts,) for parts in checks.AGAIN_ALIKE if parts <= count)]
+    tries = next((n for n, x in enumerate(faults[: len(ways)], 1) if x == 0), len(ways))
+    fewest = min(faults[:tries])
+    best = frames[0][0]
+    assert trying.told == [Checked((WRONG,) * fewest, tries)] and faults[best] == fewest
+    assert frames == whole(best) * (best and checks.AGAIN_ALIKE[best - 1] or 1)
 
 
 def test_tries_at_once_share_their_steps():

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ptts_jax.engine import checks
+from ptts_jax.engine import checks, pieces
 from ptts_jax.engine.checks import Checked, Fault
 from ptts_jax.engine.request import Job, Options
-from ptts_jax.engine.rows import Rows
+from ptts_jax.engine.rows import Chunk, Rows
 from ptts_jax.engine.service import Engine
 from ptts_jax.text import following
 from ptts_jax.text.placing import Placed
@@ -145,16 +145,23 @@ def test_the_best_try_is_heard_and_their_number_is_bounded(tts, voice, monkeypat
     wave = tts.generate(TEXT, voice, checks=found, **how)
     third = tts.generate(TEXT, voice, **{**how, "seed": 7 + 2 * checks.NEXT_SEED})
     np.testing.assert_array_equal(wave, third)
-    assert found == [Checked((WRONG,), 1 + checks.TRIES)]
+    assert found == [Checked((WRONG,), 1 + len(checks.AGAIN_VARIED))]
 
 
-def test_without_noise_there_is_no_second_try(tts, voice, monkeypatch):
-    judged(monkeypatch, [[WRONG], [WRONG]])
+def test_without_noise_a_chunk_is_said_again_in_pieces(tts, voice, monkeypatch):
+    judged(monkeypatch, [[WRONG], []])
     found: list[Checked] = []
     how = {**HOW, "max_tokens": 100, "temperature": 0.0}
-    wave = tts.generate(TEXT, voice, checks=found, **how)
-    np.testing.assert_array_equal(wave, tts.generate(TEXT, voice, **how))
-    assert found == [Checked((WRONG,), 1)]
+    wave, words = tts.generate(TEXT, voice, checks=found, words=True, **how)
+    assert found == [Checked((), 2)] and [w.text for w in words] == TEXT.split()
+    options = Options(seed=7, max_tokens=100, temperature=0.0)
+    [part] = tts._utterance(TEXT, voice, options, Manner(), True, None).parts
+    [job] = part.jobs
+    parts = pieces.cut(job, 2, tts.config.mimi.frame_rate)
+    assert len(parts) == 2
+    rows = Rows(tts.weights, tts.config, tts.caches, [job])
+    said = [rows.whole(Chunk(piece.job, part.voice)) for piece in parts]
+    assert wave.size == sum(map(len, said)) * tts.config.mimi.frame_size
 
 
 def test_only_the_chunk_that_was_wrong_is_said_again(tts, voice, monkeypatch):

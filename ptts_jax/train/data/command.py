@@ -38,6 +38,8 @@ def _define(options: flags.FlagValues) -> None:
     add.choice("engine", "flite", teachers.ENGINES, "of voices that name none")
     words = "clips to train on; of each voice, if other engines than flite speak: as 8000,2000"
     add.items("sentences", ["8000"], words)
+    about = "lists, letters, repeats and single words behind them, of each voice of other engines"
+    add.whole("drills", 0, about, 0)
     add.switch("keep_parts", False, "so that a run with more --sentences goes on")
     add.text("kokoro_voices", "node_modules/kokoro-js/voices", "the folder of kokoro's voices")
     add.text("light", "", "a run of train.light: kokoro's voices by a tenth of the work")
@@ -72,6 +74,7 @@ def _spoken(options: flags.FlagValues, voices: Sequence[teachers.Voice]) -> corp
         voices,
         _sentences(options, len(voices)),
         options.sample_rate or 24_000,
+        options.drills,
         options.seed,
         options.keep_parts,
         options.kokoro_voices,

@@ -1,4 +1,4 @@
-"""The script of a corpus: what each voice says, first the held-out sentences, then without end.
+"""The script of a corpus: the held-out sentences, what each voice says of texts, then its drills.
 
 Each voice has a stream of its own, so that neither more sentences nor another voice changes what
 was said before. A pure function of the voice, the seed and the texts that are installed.
@@ -12,7 +12,8 @@ from functools import lru_cache
 from itertools import islice
 from random import Random
 
-from ptts_jax.train.data import prose, recipe, sentences
+from ptts_jax.train.data import hard, prose, recipe, sentences
+from ptts_jax.train.data.drills import drills
 from ptts_jax.train.data.heldout import SENTENCES
 from ptts_jax.train.data.heldout_prose import PROSE
 
@@ -85,11 +86,12 @@ class Line:
     split: str
 
 
-def lines(voice: str, count: int, seed: int = 0) -> list[Line]:
-    """The held-out sentences, then the first `count` to train on."""
+def lines(voice: str, count: int, seed: int = 0, drilled: int = 0) -> list[Line]:
+    """The held-out sentences, then the first `count` to train on, and so many drills."""
     held = held_out()
     train = islice(_stream(voice, seed, {recipe.plain(text) for text in held}), count)
-    return [Line(text, "heldout") for text in held] + [Line(text, "train") for text in train]
+    texts = [*train, *islice(_drills(voice, seed), drilled)]
+    return [Line(text, "heldout") for text in held] + [Line(text, "train") for text in texts]
 
 
 def held_out() -> tuple[str, ...]:
@@ -120,6 +122,18 @@ def _stream(voice: str, seed: int, refused: set[str]) -> Iterator[str]:
         if text is None:
             del shares[name]
         elif (key := recipe.plain(text)) not in seen:
+            seen.add(key)
+            yield text
+
+
+def _drills(voice: str, seed: int) -> Iterator[str]:
+    """None of them twice, and none that a voice is judged by."""
+    random = Random(f"drills {seed} {voice}")
+    judged = (*held_out(), *(text for _, text in hard.sentences()))
+    seen = {recipe.plain(text) for text in judged}
+    _, common, names = _installed()
+    for text in drills(common, names, random):
+        if (key := recipe.plain(text)) not in seen:
             seen.add(key)
             yield text
 

@@ -36,6 +36,7 @@ class Wanted:
     voices: Sequence[Voice]
     sentences: Sequence[int]  # to train on, of each of the voices
     rate: int  # Hz
+    drills: int = 0  # behind them, of each voice
     seed: int = 0
     keep: bool = False  # the parts, so that a later run with more sentences goes on from them
     kokoro_voices: str = ""
@@ -50,12 +51,13 @@ def synthesise(out: str | Path, wanted: Wanted) -> corpus.Corpus:
     for voice, count in zip(wanted.voices, wanted.sentences, strict=True):
         teacher = teachers.start(voice, wanted.kokoro_voices, wanted.light)
         versions[str(voice)] = teacher.version
-        said = script.lines(voice.name, count, wanted.seed)
+        said = script.lines(voice.name, count, wanted.seed, wanted.drills)
         digest.update(json.dumps([str(voice), teacher.version, [s.text for s in said]]).encode())
         files += [(voice, *part) for part in _speak(folder, voice, teacher, said, wanted)]
     recipe = {
         "voices": versions,
         "sentences": list(wanted.sentences),
+        "drills": wanted.drills,
         "seed": wanted.seed,
         "digest": digest.hexdigest()[:16],
     }
