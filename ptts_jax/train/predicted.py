@@ -79,10 +79,11 @@ def write(run: Path, corpus: Corpus, true: Latents, out: Path, plain: bool, quie
     if about["encoder"] != true.about["codec"]:
         raise ValueError(f"{true.path}: not the latents that {run} was trained on; give those")
     scale = (np.asarray(params["mean"]), np.asarray(params["std"]))
+    recipe, rest = Recipe(**about["recipe"]), (*scale, tokenizer, c.text_rules)
     source = material.material(
-        corpus.clips, *true.of_all(corpus.clips), *scale, tokenizer, c.text_rules
+        corpus.clips, *true.of_all(corpus.clips), *rest, language=recipe.language
     )
-    prompts, deviation = Recipe(**about["recipe"]).voices, c.default_temperature**0.5
+    prompts, deviation = recipe.voices, c.default_temperature**0.5
     made = frames(params, c.flow_lm, source, prompts, deviation, quiet)
     latents.write(out, made, true.counts, corpus, about["encoder"], predicted=True)
     return open_latents(out)

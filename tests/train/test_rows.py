@@ -101,6 +101,17 @@ def test_short_sentences_are_joined_as_generation_groups_them(longest):
     assert most <= longest and (most > text.MAX_TOKENS) == (longest > text.MAX_TOKENS)
 
 
+def test_texts_are_learned_as_they_are_said():
+    clips = training.clips()
+    clips = [dataclasses.replace(clips[0], text="J. R. Smith met 3 men."), *clips[1:]]
+    frames, starts = training.latents(clips)
+    rest = (frames.mean(0), frames.std(0), training.tokenizer(), config.TextRules())
+    for language, said in {"": "J. R. Smith met 3 men.", "en": "J R Smith met three men."}.items():
+        one = material.material(clips, frames, starts, *rest, language=language).utterances[0]
+        prepared = text.prepare(said, config.TextRules()).text
+        assert list(one.tokens) == training.tokenizer().encode(prepared)
+
+
 def test_mismatches_of_text_and_audio_are_named():
     clips = training.clips()
     frames, starts = training.latents(clips)

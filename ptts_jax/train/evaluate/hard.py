@@ -68,12 +68,13 @@ def _run(options: flags.FlagValues) -> int:
 
 def _said(tts: ptts_jax.TTS, teacher: teachers.Teacher, voice: str, kind: str, text: str) -> Said:
     """The teacher reads what the model reads: numbers and the like in words."""
-    segments = reading.read(text, Manner(), tts.name, tts.tokenizer)
+    segments = reading.read(text, Manner(normalize=True), tts.name, tts.tokenizer)
     meant = " ".join(segment.text.text for segment in segments if segment.text is not None)
     told = teacher.speak(meant)
     checked: list[Checked] = []
-    once = tts.generate(text, voice, seed=0)
-    better = tts.generate(text, voice, seed=0, checks=checked)
+    how = {"seed": 0, "normalize": True}
+    once = tts.generate(text, voice, **how)
+    better = tts.generate(text, voice, checks=checked, **how)
     rate = tts.sample_rate
     spoken = ((told.wave, told.rate), (once, rate), (better, rate))
     heard = [whisper.hear([wave], rate)[0] for wave, rate in spoken]

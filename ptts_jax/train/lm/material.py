@@ -5,13 +5,14 @@ three of a speaker to a row, since generation groups short sentences into one ch
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptts_jax import text
 from ptts_jax.model.config import Config, TextRules
 from ptts_jax.text import Tokenizer
+from ptts_jax.text.normalize import normalize
 from ptts_jax.train.codec.latents import Latents
 from ptts_jax.train.data.corpus import Clip, Corpus
 from ptts_jax.train.lm import rows
@@ -59,6 +60,7 @@ def read(
             c.text_rules,
             joined=joined,
             longest=text.longest_chunk(c),
+            language=recipe.language,
             seed=seed,
         )
 
@@ -79,13 +81,16 @@ def material(
     *,
     joined: float = 0.0,
     longest: int = text.MAX_TOKENS,
+    language: str = "",
     seed: int = 0,
 ) -> Material:
     """`starts` [clips + 1]: the first frame of each clip, and the end of the last.
 
     `joined` is how many joined utterances there are for every single one, `longest` their tokens at
-    most: those of a chunk in generation.
+    most: those of a chunk in generation. In a `language` texts are learned as they are said.
     """
+    if language:
+        clips = [replace(clip, text=normalize(clip.text, language).text) for clip in clips]
     if len(starts) != len(clips) + 1 or starts[-1] > len(latents):
         raise ValueError(
             f"the latents are of {len(starts) - 1} clips and the corpus has {len(clips)}: encode "

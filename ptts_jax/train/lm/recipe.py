@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from ptts_jax.text.normalize import LANGUAGES
 from ptts_jax.train.lm.objectives import OBJECTIVES
 from ptts_jax.train.run import command, options
 
@@ -39,6 +40,7 @@ class Recipe:
     curriculum: int = 0  # steps until the longest rows are seen
     bf16: bool = False
     muon: bool = False  # orthogonalised updates of the backbone's matrices, else AdamW alone
+    language: str = ""  # in which numbers and initials are learned as they are said
     int8: bool = False  # products as the int8 model does them, for fine-tuning
 
 
@@ -57,6 +59,8 @@ FLAGS = {
     "voices": "frames of the voice prompt, least and most",
     "curriculum": "steps until the longest rows are seen",
     "bf16": "products of bfloat16 inputs",
+    "language": "of the texts: numbers and initials are learned as they are said; if not given, as "
+    "they are written",
     "int8": "products as the int8 model does them, to fine-tune for it",
 }
 
@@ -67,7 +71,8 @@ def define(values: flags.FlagValues, defaults: Recipe, *without: str) -> None:
     options.define(values)
     add.needed(latents="its latents")
     add.number("joined", 0.15, "joined sentences per single one", 0)
-    options.define_recipe(values, defaults, FLAGS, without, {"objective": tuple(OBJECTIVES)})
+    choices = {"objective": tuple(OBJECTIVES), "language": ("", *LANGUAGES)}
+    options.define_recipe(values, defaults, FLAGS, without, choices)
 
 
 def read(given: flags.FlagValues, **others: Any) -> Recipe:
