@@ -67,8 +67,10 @@ template <class X>
 struct Rows {
   X* q;             // [rows / group, width / kStep, group, kStep]
   int32_t* offset;  // [rows, spans, lanes]: what the accumulators of each span start from
-  float* scale;     // [rows, spans]
-  int64_t group, width, spans;
+  float* scale;     // [rows, scales]
+  int64_t group, width;
+  int64_t spans;   // of columns that are summed as integers
+  int64_t scales;  // as many, or twice as many where a step holds two groups
 
   X* row(int64_t m, int64_t step) const {  // its first vector; the next is group * step further
     return q + m / group * group * width + m % group * step;

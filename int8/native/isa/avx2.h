@@ -35,6 +35,7 @@ struct Vec : Shorts256 {
 using Vec16 = Vec;
 using Vec8 = Vec;
 using VecG = Vec;
+using Vec4 = VecG;
 using Float = Float256;
 using Square = Float256;
 

@@ -31,6 +31,7 @@ struct Vec : Shorts512 {
 using Vec16 = Vec;
 using Vec8 = Vec;
 using VecG = Vec;
+using Vec4 = VecG;
 
 using Square = Float256;
 

@@ -7,21 +7,45 @@
 #include "isa/common.h"
 
 #define INT8_TARGET __attribute__((target("fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-#define INT8_DPBUSD256 _mm256_dpbusd_epi32
 
 namespace int8k::avx512vnni {
-
-#include "isa/vnni256.inc"
 
 #include "isa/float512.inc"
 #include "isa/shorts512.inc"
 
-struct Vec512 {
+// Scales of groups that share a step: each of N in as many lanes. Of those only `left` are there.
+template <int N>
+INT8_INLINE __m128 some_scales(const float* p, int64_t left) {
+  if (N == 4 && left >= 4) return _mm_loadu_ps(p);
+  if (N == 2 && left >= 2) return _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  float padded[4] = {};
+  std::memcpy(padded, p, static_cast<size_t>(std::min<int64_t>(left, N)) * sizeof(float));
+  return _mm_loadu_ps(padded);
+}
+
+struct Spread {
+  template <int N>
+  static INT8_INLINE Float::V spread(__m128 scales) {
+    const __m512i lane = N == 4 ? _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0)
+                                : _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+    return Float::V(_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(scales)));
+  }
+  template <int N>
+  static INT8_INLINE Float::V spread(const float* a, int64_t left) {
+    return spread<N>(some_scales<N>(a, left));
+  }
+  template <int N>
+  static INT8_INLINE Float::V spread(const float* a, const float* b, int64_t left) {
+    return spread<N>(_mm_mul_ps(some_scales<N>(a, left), some_scales<N>(b, left)));
+  }
+};
+
+struct Vec512 : Spread {
   using X = int8_t;
   using W = __m512i;
   using Acc = int32_t __attribute__((vector_size(64)));
   using Floats = Float;
-  static constexpr int64_t kStep = 64;
+  static constexpr int64_t kStep = 64, kSplit = 32;
   static constexpr int kOffset8 = 128, kOffset4 = 8;
   static constexpr int kDigitBits = 8;
   static constexpr int kRows = 4;
@@ -29,10 +53,43 @@ struct Vec512 {
   static INT8_INLINE W load8(const uint8_t* p) {
     return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
   }
+  static INT8_INLINE W load4(const uint8_t* p) {  // each 16 bytes twice, for the even ones and for the odd ones
+    const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m512i both = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0), _mm512_castsi256_si512(w));
+    const int64_t four = 0x0004000400040004;
+    const __m512i by = _mm512_set_epi64(four, four, 0, 0, four, four, 0, 0);
+    return _mm512_and_si512(_mm512_srlv_epi16(both, by), _mm512_set1_epi8(15));
+  }
   static INT8_INLINE W splat(int offset) { return _mm512_set1_epi8(static_cast<char>(offset)); }
   static INT8_INLINE W load_x(const X* x) { return _mm512_loadu_si512(x); }
   static INT8_INLINE Acc dot(Acc a, W w, W x) {
     return Acc(_mm512_dpbusd_epi32(__m512i(a), w, x));
+  }
+};
+// 128 weights of 4 bits a step. The odd ones are multiplied where they lie, as sixteen times themselves: their
+// sum is that of whole numbers, and shifted back.
+struct Vec4 : Spread {
+  using X = int8_t;
+  struct W {
+    __m512i even, odd;
+  };
+  using Acc = Vec512::Acc;
+  using Floats = Float;
+  static constexpr int64_t kStep = 128, kSplit = 128;
+  static constexpr int kOffset8 = 128, kOffset4 = 8;
+  static constexpr int kRows = 2;
+
+  static INT8_INLINE W load4(const uint8_t* p) {
+    const __m512i w = _mm512_loadu_si512(p), low = _mm512_set1_epi8(15);
+    return {_mm512_and_si512(w, low), _mm512_andnot_si512(low, w)};
+  }
+  static INT8_INLINE W splat(int offset) {
+    return {_mm512_set1_epi8(static_cast<char>(offset)), _mm512_set1_epi8(static_cast<char>(offset << 4))};
+  }
+  static INT8_INLINE W load_x(const X* x) { return {_mm512_loadu_si512(x), _mm512_loadu_si512(x + 64)}; }
+  static INT8_INLINE Acc dot(Acc a, const W& w, const W& x) {
+    const __m512i odd = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.odd, x.odd);
+    return Acc(_mm512_dpbusd_epi32(__m512i(a), w.even, x.even)) + (Acc(odd) >> 4);
   }
 };
 struct Vec16 : Shorts512 {
@@ -41,7 +98,9 @@ struct Vec16 : Shorts512 {
   }
 };
 using Vec8 = Vec512;
-using VecG = Vec256;
+struct VecG : Vec512 {
+  static constexpr int kRows = 2;
+};
 
 // All that multiplies integers; avx512.h has the rest.
 #include "ops/gemm.inc"
@@ -50,5 +109,4 @@ using VecG = Vec256;
 
 }  // namespace int8k::avx512vnni
 
-#undef INT8_DPBUSD256
 #undef INT8_TARGET

@@ -74,6 +74,7 @@ struct Vec16 : Vec {
 };
 using Vec8 = Vec;
 using VecG = Vec;
+using Vec4 = VecG;
 
 using Square = Float;
 

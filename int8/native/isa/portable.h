@@ -6,8 +6,9 @@
 //               signed); the accumulators start from what undoes it
 //   kDigitBits  of a number in vocoder.inc: what dot() can sum
 //   kRows       register tile: rows of x by 4 rows of w
-//   load8       int8 weights; load4 packed ones, 16 even columns before 16 odd ones; Vec16 has load16
-//               instead, for int16 ones
+//   load8       int8 weights; load4 packed ones, of kSplit the even columns before the odd ones; Vec16 has
+//               load16 instead, for int16 ones
+//   spread      scales of groups, each in the lanes that sum it: where a step is longer than a group of 32
 //   Floats      as many floats as an accumulator has lanes, see attention.inc
 #pragma once
 
@@ -92,7 +93,8 @@ struct Vec16 : Vec {
   }
 };
 using Vec8 = Vec;  // 8 bits, one scale per channel
-using VecG = Vec;  // everything else: steps of 32, so that a group is whole steps
+using VecG = Vec;  // everything else
+using Vec4 = Vec;  // 4 bits in groups
 
 using Square = Float;
 
