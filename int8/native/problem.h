@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "workers.h"
@@ -70,7 +71,8 @@ struct Rows {
   float* scale;     // [rows, scales]
   int64_t group, width;
   int64_t spans;   // of columns that are summed as integers
-  int64_t scales;  // as many, or twice as many where a step holds two groups
+  int64_t groups;  // that a span holds: 1 but where a step is longer than a group
+  int64_t scales;  // of x, and of w where it has groups
 
   X* row(int64_t m, int64_t step) const {  // its first vector; the next is group * step further
     return q + m / group * group * width + m % group * step;

@@ -63,12 +63,12 @@ fetch_kokoro() {
 stage opus fetch_opus
 stage kokoro fetch_kokoro
 
-# What the teachers say: everyday sentences and prose, six hours of Piper's and five of Kokoro's, whose
-# generator a small net spares.
+# What the teachers say: everyday sentences, prose and drills, seven hours of Piper's and six of Kokoro's,
+# whose generator a small net spares.
 stage light train light --vocoder opus-1.5.2 --out light --voices af_heart \
   --kokoro_voices npm/node_modules/kokoro-js/voices --steps "$(share 2500)"
 stage corpus train data --out corpus --voices piper:joe,kokoro:af_heart --light light \
-  --sentences "$(share 8000),$(share 6000)" \
+  --sentences "$(share 8000),$(share 6000)" --drills "$(share 1500)" \
   --sample_rate 16000 --keep_parts --kokoro_voices npm/node_modules/kokoro-js/voices
 
 # The codec: what the vocoder is told of a sound, and which latents tell it.
@@ -80,9 +80,9 @@ stage judged-codec train evaluate --codec codec --corpus corpus --out judged-cod
 # The language model: first the regression alone, which learns to follow the text, then the head that
 # samples what a mean can't say.
 stage lm train lm --corpus corpus --latents latents --codec codec --out lm --steps "$(share 6000)" \
-  --head_from 100000000 --guide 1 --bf16 --buckets 5
+  --head_from 100000000 --guide 1 --bf16 --buckets 5 --language en
 stage head train lm --corpus corpus --latents latents --codec codec --out head --start lm \
-  --head_only --steps "$(share 6000)" --guide 0 --bf16 --buckets 5
+  --head_only --steps "$(share 6000)" --guide 0 --bf16 --buckets 5 --language en
 
 stage bundled train export --lm head --codec codec --corpus corpus --out bundled --name bundled
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \

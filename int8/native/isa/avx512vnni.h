@@ -13,30 +13,28 @@ namespace int8k::avx512vnni {
 #include "isa/float512.inc"
 #include "isa/shorts512.inc"
 
-// Scales of groups that share a step: each of N in as many lanes. Of those only `left` are there.
-template <int N>
-INT8_INLINE __m128 some_scales(const float* p, int64_t left) {
-  if (N == 4 && left >= 4) return _mm_loadu_ps(p);
-  if (N == 2 && left >= 2) return _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  float padded[4] = {};
-  std::memcpy(padded, p, static_cast<size_t>(std::min<int64_t>(left, N)) * sizeof(float));
-  return _mm_loadu_ps(padded);
-}
-
+// Where a step may hold several groups: their scales, each in as many lanes.
 struct Spread {
-  template <int N>
-  static INT8_INLINE Float::V spread(__m128 scales) {
-    const __m512i lane = N == 4 ? _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0)
-                                : _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-    return Float::V(_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(scales)));
+  struct Lanes {
+    __m512i index;  // of the scale of each lane
+    __mmask8 there;
+  };
+
+  // 1, 2 or 4 `groups`, of which `left` are there.
+  static INT8_INLINE Lanes lanes(int64_t groups, int64_t left) {
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const int shift = groups == 4 ? 2 : groups == 2 ? 3 : 4;
+    const auto there = (1u << std::min(groups, left)) - 1;
+    return {_mm512_srl_epi32(lane, _mm_cvtsi32_si128(shift)), static_cast<__mmask8>(there)};
   }
-  template <int N>
-  static INT8_INLINE Float::V spread(const float* a, int64_t left) {
-    return spread<N>(some_scales<N>(a, left));
+  static INT8_INLINE Float::V spread(const Lanes& l, __m128 scales) {
+    return Float::V(_mm512_permutexvar_ps(l.index, _mm512_castps128_ps512(scales)));
   }
-  template <int N>
-  static INT8_INLINE Float::V spread(const float* a, const float* b, int64_t left) {
-    return spread<N>(_mm_mul_ps(some_scales<N>(a, left), some_scales<N>(b, left)));
+  static INT8_INLINE Float::V spread(const Lanes& l, const float* a) {
+    return spread(l, _mm_maskz_loadu_ps(l.there, a));
+  }
+  static INT8_INLINE Float::V spread(const Lanes& l, const float* a, const float* b) {
+    return spread(l, _mm_mul_ps(_mm_maskz_loadu_ps(l.there, a), _mm_maskz_loadu_ps(l.there, b)));
   }
 };
 

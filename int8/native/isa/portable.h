@@ -8,7 +8,7 @@
 //   kRows       register tile: rows of x by 4 rows of w
 //   load8       int8 weights; load4 packed ones, of kSplit the even columns before the odd ones; Vec16 has
 //               load16 instead, for int16 ones
-//   spread      scales of groups, each in the lanes that sum it: where a step is longer than a group of 32
+//   lanes, spread  scales of groups, each in the lanes that sum it: where a step is longer than 32
 //   Floats      as many floats as an accumulator has lanes, see attention.inc
 #pragma once
 
