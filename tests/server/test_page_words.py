@@ -64,7 +64,10 @@ RIVER = Fault("skipped", "river", (4, 9))
         (1, "Checked: no word is skipped or repeated."),
         (2, "Checked: said again once; no word is skipped or repeated."),
         (3, "Checked: said again 2 times; no word is skipped or repeated."),
-        (99, f"Checked: said again {len(checks.AGAIN_VARIED)} times; still wrong: skipped “river”."),
+        (
+            99,
+            f"Checked: said again {len(checks.AGAIN_VARIED)} times; still wrong: skipped “river”.",
+        ),
     ],
 )
 def test_what_is_said_wrong_is_said_again_and_told(page: Browser, tts, monkeypatch, tries, told):
