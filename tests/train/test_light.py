@@ -24,7 +24,7 @@ def asked(monkeypatch):
         names.append(wanted[0])
         return run(self, wanted, *others)
 
-    def lines(voice, count, seed=0):
+    def lines(voice, count, seed=0, drilled=0):
         texts = (TRAINED * count)[:count]
         return [script.Line(HELD, "heldout"), *(script.Line(text, "train") for text in texts)]
 

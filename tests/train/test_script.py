@@ -78,6 +78,13 @@ def test_more_sentences_change_nothing_before_them(texts):
     assert script.lines("heart", 20) != few and script.lines("joe", 20, seed=1) != few
 
 
+def test_drills_come_behind_and_change_nothing_before_them(texts):
+    plain, drilled = script.lines("joe", 5), script.lines("joe", 5, 0, 7)
+    assert drilled[: len(plain)] == plain and len(drilled) == len(plain) + 7
+    assert len({line.text for line in drilled}) == len(drilled)
+    assert script.lines("joe", 5, 0, 3) == drilled[: len(plain) + 3]
+
+
 def test_held_out_sentences_are_not_trained_on(texts):
     said = script.lines("joe", 200)
     held = {recipe.plain(line.text) for line in said if line.split == "heldout"}

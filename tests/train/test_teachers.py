@@ -19,8 +19,9 @@ def small(monkeypatch):
     texts = ("Hello there.", "Who is it?", "Come in, please.", "It is late.", "Nobody knows.")
     held = [script.Line("He is here.", "heldout")]
 
-    def lines(voice, count, seed=0):
-        return held + [script.Line(text, "train") for text in texts[:count]]
+    def lines(voice, count, seed=0, drilled=0):
+        said = (*texts[:count], *("Drill.", "Drills.")[:drilled])
+        return held + [script.Line(text, "train") for text in said]
 
     monkeypatch.setattr(synthesis, "PART", 3)
     monkeypatch.setattr(synthesis.script, "lines", lines)
