@@ -134,11 +134,9 @@ def _say_what_has_no_effect(options: flags.FlagValues, tts: "TTS", chosen: "Opti
 
 def _checked(options: flags.FlagValues, tts: "TTS", streams: bool) -> bool:
     """Whether what is said shall be checked. Who listens is not kept waiting unasked."""
-    from ptts_jax.engine import heads
-
     if options.check is not None:
         return options.check
-    return not streams and bool(heads.published(tts.name, tts.config))
+    return not streams and tts.known_heads is not None
 
 
 def _load(options: flags.FlagValues) -> tuple["TTS", "Voice"]:

@@ -28,6 +28,7 @@ from ptts_jax.engine.voice_store import VoiceStore
 from ptts_jax.engine.voices import Voice
 from ptts_jax.model import caches, config, released
 from ptts_jax.model.config import Config
+from ptts_jax.model.ear import Ear
 from ptts_jax.store import converted, hub, quantization, weights
 from ptts_jax.store.quantization import Int8
 from ptts_jax.store.sources import is_name, is_pipe, suffix, version
@@ -50,6 +51,8 @@ class TTS:
         tokenizer: texts.Tokenizer,
         voice_cloning: bool,
         *,
+        ear: Ear | None = None,
+        heads: str | None = None,
         cache: Any = "full",
         devices: Sequence[Any] = (),
         quiet: bool = True,
@@ -59,6 +62,8 @@ class TTS:
         self.params = params
         self.tokenizer = tokenizer
         self.voice_cloning = voice_cloning
+        self.ear = ear  # hears whether a text was said, for the checks
+        self.noted_heads = heads  # in the model's file
         self.quiet = quiet
         startup.check_process()
         self._voices = VoiceStore()
@@ -97,10 +102,11 @@ class TTS:
         if isinstance(source, Voice | voices.Mixture):
             voices.check_fits(source, self.config.flow_lm, self.name)
             return source
-        if source is None:
-            source = self._default_voice()
+        source = self._default_voice() if source is None else source
         if not isinstance(source, str | os.PathLike):
-            return self._clone(_samples(source), self.sample_rate, truncate, "the voice prompt")
+            return self._clone(
+                voices.samples(source), self.sample_rate, truncate, "the voice prompt"
+            )
         name = os.fspath(source)
         mixed = voices.mixture(name, lambda part: self.voice(part, truncate=truncate))
         if mixed is not None:
@@ -194,18 +200,23 @@ class TTS:
                 checks.append([how for _ in chunks for how in next(tried).told])
         return waves
 
+    @property
+    def known_heads(self) -> Heads | None:
+        """The heads that follow the text, where nobody has to be listened to."""
+        return heads.known(self.name, self.config, self.noted_heads)
+
     def heads(self, planned: Sequence[Part]) -> Heads:
         """The heads that follow the text; found by its first voice where nobody knows them."""
         voice = next(part.voice for part in planned if part.jobs)
-        of = self.name, self.params, self.config, self.tokenizer
-        return heads.find(*of, voice.rows[0], self.caches)
+        of = self.name, self.params, self.config, self.tokenizer, voice.rows[0], self.caches
+        return self.known_heads or heads.find(*of)
 
     def _utterance(
         self, text: str, voice: VoiceLike, options: Options, manner: Manner, words: bool, told: Any
     ) -> Utterance:
         """What the engine has to say for a text; `told` is the list of its checks."""
         named = lambda name: self.voice(voice if name is None else name)  # noqa: E731
-        trying = effects.trying(self.params, self.config, options, told)
+        trying = effects.trying(self.params, self.config, options, told, self.ear)
         of = self.name, self.tokenizer, self.config
         planned = parts.plan(text, manner, options, named, *of, words or trying is not None)
         follow = self.heads(planned) if words or trying is not None else NO_HEADS
@@ -327,7 +338,7 @@ def _load_file(name: str, how: dict[str, Any], made_with: dict[str, Any]) -> TTS
     n_bins = file.config.flow_lm.lookup_table.n_bins
     tokenizer = texts.tokenizer_from_bytes(kind, payload, n_bins, name)
     made = file.name, file.config, file.params, tokenizer, file.voice_cloning
-    return TTS(*made, **made_with)
+    return TTS(*made, ear=file.ear, heads=file.heads, **made_with)
 
 
 def _model_name(source: str) -> str:
@@ -337,12 +348,3 @@ def _model_name(source: str) -> str:
     path = Path(re.split("[?@]", source)[0])
     taken = path.stem in (*released.names(), bundled.NAME)
     return path.name if taken else path.stem
-
-
-def _samples(source: Any) -> np.ndarray:
-    try:
-        return np.asarray(source)
-    except ValueError:
-        raise ValueError(
-            f"a voice is a name, a path, a URL or an array of samples, not {type(source).__name__}"
-        ) from None

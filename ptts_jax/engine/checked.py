@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ptts_jax.engine import checks, pieces
-from ptts_jax.engine.checks import Checked, Fault
+from ptts_jax.engine.checks import Checked, Fault, Trying
 from ptts_jax.engine.loops import Latent
 from ptts_jax.engine.pieces import Piece
 from ptts_jax.engine.request import Job
@@ -27,7 +29,9 @@ class Try:
     read: bool = False  # the text of the present piece
     whole: bool = False
     endless: bool = False  # a piece of it did not come to its end
+    second: bool = False  # not among those that are said first
     faults: Sequence[Fault] = ()
+    unclear: bool = False  # to who hears it
     rank: tuple[float, float] = (0, 0)  # of a whole one: the smallest is the best
 
 
@@ -127,7 +131,7 @@ class CheckedRows:
         parts = [Piece(job)]
         if number >= 0:
             parts = pieces.cut(job, tries.chunk.trying.again[number], self._rate)
-        one = Try(job, parts)
+        one = Try(job, parts, second=number >= 0)
         tries.open.append(one)
         tries.begun += 1
         return one
@@ -154,19 +158,28 @@ class CheckedRows:
             return self._given(tries, tries.open[0]) if trying.at_once == 1 else Made((), False)
         tries.best = self._best(tries)
         tries.open = []
-        if tries.best.faults and trying.more(tries.begun, len(tries.chunk.job.words)):
+        wrong = tries.best.faults or tries.best.unclear
+        if wrong and trying.more(tries.begun, len(tries.chunk.job.words)):
             return Made((), False)  # the next one begins with the next step
         trying.told.append(Checked(tuple(tries.best.faults), tries.begun))
         return self._given(tries, tries.best)._replace(last=True)
 
     def _best(self, tries: Tries) -> Try:
         for one in tries.open:
-            tokens = len(one.job.tokens)
-            seen = [following.weights(frame.seen[:, :tokens]) for frame in one.frames]
-            job = replace(one.job, limit=len(seen)) if one.endless else one.job
-            one.faults = checks.faults(job, seen, following.path(seen), self._rate)
-            one.rank = len(one.faults), -following.sureness([seen])
+            self._judge(one, tries.chunk.trying)
         return min([tries.best] * (tries.best is not None) + tries.open, key=lambda one: one.rank)
+
+    def _judge(self, one: Try, trying: Trying) -> None:
+        tokens = one.job.tokens
+        seen = [following.weights(frame.seen[:, : len(tokens)]) for frame in one.frames]
+        job = replace(one.job, limit=len(seen)) if one.endless else one.job
+        one.faults = checks.faults(job, seen, following.path(seen), self._rate)
+        if trying.ear is None:
+            one.rank = len(one.faults), -following.sureness([seen])
+            return
+        doubt = trying.ear.doubt(tokens, np.stack([frame.latent for frame in one.frames]))
+        one.unclear = doubt > checks.DOUBTFUL
+        one.rank = len(one.faults), doubt + checks.CLEARER * one.second
 
     def _given(self, tries: Tries, one: Try) -> Made:
         """The frames of a try that the listener has not got; all of them if it got another's."""

@@ -2,7 +2,8 @@
 
 What nobody looked at was skipped, or cut off where it is the end; who looks back says it again; who
 looks at one place for long, or never ends, babbles. A head that follows the text is a witness, not
-a listener: it cannot tell whether a word was pronounced well.
+a listener: it cannot tell whether a word was pronounced well. An ear can, where a model has one: it
+names no faults, but it decides what is worth saying again, and which try is heard.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ptts_jax.engine.request import Job
+from ptts_jax.model.ear import Ear
 
 UNSEEN = 0.15  # frames of attention below which a token was not looked at
 SHORT = 0.2  # seconds that what was skipped would take: with less it may be an unstressed syllable
@@ -23,6 +25,10 @@ STILL = 0.8  # seconds in which even a long sound has ended
 # way each time, and by one that knows a single way.
 AGAIN_VARIED = (1, 1, 2)
 AGAIN_ALIKE = (2, 3, 4)
+# Nats for each letter, as an ear has them: in doubt of more a chunk is said again, and another try
+# is heard if the doubt is less by so much.
+DOUBTFUL = 1.0
+CLEARER = 0.3
 
 NEXT_SEED = 1 << 32  # from one try to the next: seeds that nobody gives
 
@@ -51,6 +57,7 @@ class Trying:
     told: list[Checked] = field(default_factory=list)
     at_once: int = 1  # side by side
     again: tuple[int, ...] = AGAIN_VARIED  # in so many pieces each, as long as something is wrong
+    ear: Ear | None = None  # who hears what the model does not look at
 
     def more(self, begun: int, words: int) -> bool:
         """Whether a chunk of so many words can be said in a way that has not been tried."""

@@ -5,6 +5,7 @@ import numpy as np
 from ptts_jax.engine.checks import AGAIN_ALIKE, AGAIN_VARIED, Checked, Trying
 from ptts_jax.engine.request import Options
 from ptts_jax.model.config import Config
+from ptts_jax.model.ear import Ear
 from ptts_jax.model.pytree import Params
 
 
@@ -31,7 +32,11 @@ def missing(params: Params, config: Config, options: Options) -> list[str]:
 
 
 def trying(
-    params: Params, config: Config, options: Options, checks: list[Checked] | None
+    params: Params,
+    config: Config,
+    options: Options,
+    checks: list[Checked] | None,
+    ear: Ear | None = None,
 ) -> Trying | None:
     """How often chunks may be said; None where once is all and nobody is to be told."""
     varied, at_once = varies(params, config, options), options.best_of or 1
@@ -39,4 +44,4 @@ def trying(
         return None
     again = AGAIN_VARIED if varied else AGAIN_ALIKE
     told = ([], ()) if checks is None else (checks, again)
-    return Trying(told[0], at_once if varied else 1, told[1])
+    return Trying(told[0], at_once if varied else 1, told[1], ear)

@@ -51,30 +51,45 @@ NO_HEADS = Heads(())
 def find(
     name: str, params: Params, config: Config, tokenizer: Tokenizer, voice: Voice, caches: Caches
 ) -> Heads:
-    """The heads of a model. Those that nobody has published are found once, and noted."""
-    if known := published(name, config):
-        return Heads(known)
+    """The heads of a model of which nobody knows them: found once, and noted."""
     note = cache_dir() / "heads" / f"{_digest(params, config)}.json"
     with _lock:
         try:
-            noted = json.loads(note.read_text())
-            known = tuple((int(a), int(b)) for a, b in noted["heads"])
-            heads = Heads(known, int(noted["late"]), float(noted["sure"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            heads = read(note.read_text())
+        except (OSError, ValueError):
             _log.info("listening to %s, once, for which of its heads follow the text", name)
             heads = calibrated(name, params, config, tokenizer, voice, caches)
-            remember(note, json.dumps(asdict(heads)))
+            remember(note, written(heads))
     if heads.sure < UNSURE and note.stem not in _warned:
         _warned.add(note.stem)
         _log.warning("no head of %s follows the text: times and checks of words are guesses", name)
     return heads
 
 
-def published(name: str, config: Config) -> tuple[Head, ...]:
-    """The heads that somebody has published for a model."""
-    t, known = config.flow_lm.transformer, released.heads(name)
-    fit = all(layer < t.num_layers and head < t.num_heads for layer, head in known)
-    return known if fit else ()
+def known(name: str, config: Config, noted: str | None = None) -> Heads | None:
+    """The heads that are noted in a model's file, or that somebody has published."""
+    try:
+        heads = read(noted) if noted else Heads(released.heads(name))
+    except ValueError:
+        return None
+    t = config.flow_lm.transformer
+    fit = all(layer < t.num_layers and head < t.num_heads for layer, head in heads.heads)
+    return heads if heads.heads and fit else None
+
+
+def written(heads: Heads) -> str:
+    """Heads as a note."""
+    return json.dumps(asdict(heads))
+
+
+def read(note: str) -> Heads:
+    """What a note of `written` says; a ValueError where it is none."""
+    try:
+        found = json.loads(note)
+        heads = tuple((int(a), int(b)) for a, b in found["heads"])
+        return Heads(heads, int(found["late"]), float(found["sure"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no note of heads: {error!r}") from None
 
 
 def calibrated(

@@ -63,7 +63,7 @@ class Engine(AbstractContextManager):
 
         model = self.tts.name, self.tts.tokenizer, self.tts.config
         chosen = Options.of(options)
-        trying = effects.trying(self.tts.params, self.tts.config, chosen, checks)
+        trying = effects.trying(self.tts.params, self.tts.config, chosen, checks, self.tts.ear)
         watched = words or trying is not None
         planned = parts.plan(text, manner, chosen, find, *model, watched)
         follow = self.tts.heads(planned) if watched or self._words else NO_HEADS

@@ -156,6 +156,16 @@ def _length(path: str | Path, tensors: dict[str, np.ndarray], name: str) -> int:
     return int(offset.reshape(-1)[0])
 
 
+def samples(source: Any) -> np.ndarray:
+    """A recording that a caller has at hand."""
+    try:
+        return np.asarray(source)
+    except ValueError:
+        raise ValueError(
+            f"a voice is a name, a path, a URL or an array of samples, not {type(source).__name__}"
+        ) from None
+
+
 def clone(params: Params, config: Config, wave: np.ndarray) -> Voice:
     """A voice from a prepared prompt [T] at the model's rate (see audio.prepare_prompt)."""
     from ptts_jax.model import lm  # Flax, which takes a while to import

@@ -16,6 +16,7 @@ from convert import flatten, unflatten
 from int8 import QTensor, dequantized
 from int8.store import pack, unpack
 from ptts_jax.model.config import Config, parse, to_yaml
+from ptts_jax.model.ear import Ear
 from ptts_jax.model.pytree import Params
 from ptts_jax.store import bfloat16, quantization, safetensors, weights
 from ptts_jax.store.paths import cache_dir, remember
@@ -24,6 +25,7 @@ from ptts_jax.store.safetensors import FileError
 
 FORMAT = "1"  # another layout of the parameters is another number
 FLOAT16 = np.dtype(np.float16)
+EAR = "ear/"
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Converted:
     params: Params
     tokenizer: tuple[str, bytes]  # kind and payload, as text.Tokenizer.serialized
     voice_cloning: bool
+    ear: Ear | None = None  # of its codec's latents
+    heads: str | None = None  # which follow the text, as engine.heads notes them
 
 
 def of(model: Any, **changes: Any) -> Converted:
     """A loaded model (ptts_jax.TTS), with other values for some fields."""
     serialized = model.tokenizer.serialized
     fields = (model.name, model.config, model.params, serialized, model.voice_cloning)
-    return replace(Converted(*fields), **changes)
+    return replace(Converted(*fields, model.ear, model.noted_heads), **changes)
 
 
 def save(path: str | Path, model: Converted, *, compact: bool = False) -> None:
@@ -58,6 +62,9 @@ def save(path: str | Path, model: Converted, *, compact: bool = False) -> None:
     params = bfloat16.narrowed(params)
     stored = _in_float16 if compact else lambda leaf: leaf
     tensors, note = pack({f"params/{path}": stored(leaf) for path, leaf in flatten(params).items()})
+    if model.ear:
+        tree = {**model.ear.params, "labels": model.ear.labels}
+        tensors |= {EAR + path: stored(leaf) for path, leaf in flatten(tree).items()}
     kind, payload = model.tokenizer
     described, structure = to_yaml(model.config), _structure(tensors, note)
     metadata = {
@@ -71,6 +78,8 @@ def save(path: str | Path, model: Converted, *, compact: bool = False) -> None:
         "structure": structure,
         "fits": _digest(structure, described),
     }
+    if model.heads:
+        metadata["heads"] = model.heads
     safetensors.write(path, {**tensors, "tokenizer": np.frombuffer(payload, np.uint8)}, metadata)
 
 
@@ -101,6 +110,7 @@ def load(
     missing = {"name", "config", "tokenizer", "voice_cloning", "structure"} - metadata.keys()
     if missing or not payload or metadata["structure"] != _structure(tensors, note):
         raise FileError(f"{path}: parts of the model are missing or changed; convert it again")
+    heard = {path.removeprefix(EAR): flat.pop(path) for path in [*flat] if path.startswith(EAR)}
     params = unflatten({path.removeprefix("params/"): leaf for path, leaf in flat.items()})
     config = parse(metadata["config"], str(path))
     fits = _digest(metadata["structure"], metadata["config"])
@@ -124,6 +134,8 @@ def load(
         params=bfloat16.placed(params, device),
         tokenizer=(metadata["tokenizer"], payload),
         voice_cloning=metadata["voice_cloning"] == "true",
+        ear=_ear(heard, config, path) if heard else None,
+        heads=metadata.get("heads"),
     )
 
 
@@ -144,6 +156,14 @@ def _check_shapes(params: Params, config: Config, path: str | Path) -> None:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         words = "; ".join(sorted(problems)[:3]) + more
         raise FileError(f"{path}: does not fit its config: {words}; convert the model again")
+
+
+def _ear(flat: dict[str, Any], config: Config, path: str | Path) -> Ear:
+    labels = flat.pop("labels", np.zeros(0, np.int32))
+    ear = Ear(bfloat16.widened(unflatten(flat), FLOAT16), labels)
+    if not ear.fits(config.mimi.latent_dim, config.flow_lm.lookup_table.n_bins):
+        raise FileError(f"{path}: its ear does not fit its model; export it again")
+    return ear
 
 
 def _in_float16(leaf: Any) -> Any:

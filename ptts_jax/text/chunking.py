@@ -13,7 +13,7 @@ from ptts_jax.model.config import Config, TextRules
 from ptts_jax.text.tokenizer import Tokenizer
 
 MAX_TOKENS = 50  # of a chunk; the models were trained on single sentences
-MAX_LETTERS = 80  # of one, where a token is a letter
+MAX_LETTERS = 80  # of one that could not be cut, where a token is a letter
 FEW_TOKENS = 256  # a tokenizer that knows fewer knows letters alone
 ENDLESS = 500  # tokens of a chunk; the reference goes on, and memory runs out
 
@@ -163,7 +163,7 @@ class Chunk:
 
 
 def longest_chunk(config: Config) -> int:
-    """Tokens of a chunk for a model, where nobody asks for others."""
+    """Tokens of a chunk that a model says well, whether it is cut or not."""
     return MAX_LETTERS if config.flow_lm.lookup_table.n_bins < FEW_TOKENS else MAX_TOKENS
 
 
@@ -175,8 +175,8 @@ def chunks(
     frames_after_eos: int | None = None,
 ) -> list[Chunk]:
     """The whole way. `frames_after_eos` goes before the model's own number, that before a guess."""
-    if max_tokens is None:
-        max_tokens = longest_chunk(config)
+    bearable = max_tokens or longest_chunk(config)
+    max_tokens = max_tokens or MAX_TOKENS
     chosen = frames_after_eos
     if chosen is None:
         chosen = config.model_recommended_frames_after_eos
@@ -191,7 +191,7 @@ def chunks(
     if not all(chunk.tokens for chunk in found) or not found:
         raise ValueError("the text has nothing that the model's tokenizer knows")
     longest = max(found, key=lambda chunk: len(chunk.tokens))
-    if len(longest.tokens) > max_tokens * 6 // 5:
+    if len(longest.tokens) > bearable * 6 // 5:
         short, count = f"{longest.text:.40}...", len(longest.tokens)
         _log.warning("%d tokens without a break: words may be skipped in %r", count, short)
     return found

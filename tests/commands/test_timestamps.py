@@ -9,6 +9,7 @@ import soundfile
 
 from ptts_jax.engine import checks, effects, heads, subtitles
 from ptts_jax.engine.checks import Fault
+from ptts_jax.engine.heads import Heads
 from ptts_jax.engine.timing import Word
 from tests.commands.test_reading import run  # noqa: F401
 
@@ -94,7 +95,7 @@ def checked(run, *words) -> tuple[int, str]:  # noqa: F811
 def test_files_are_checked_where_it_is_of_use(run, monkeypatch):  # noqa: F811
     assert checked(run)[0] == 0, "nobody has published this model's heads"
     assert checked(run, "--check")[0] == 2
-    monkeypatch.setattr(heads, "published", lambda *_: ((0, 0),))
+    monkeypatch.setattr(heads, "known", lambda *_: Heads(((0, 0),)))
     assert checked(run)[0] == 2
     before = Path("out.wav").read_bytes()
     assert checked(run, "--nocheck")[0] == 0

@@ -113,6 +113,31 @@ def test_who_knows_one_way_alone_says_it_in_pieces(faults, count):
     assert frames == whole(best) * (best and checks.AGAIN_ALIKE[best - 1] or 1)
 
 
+@given(
+    st.lists(st.integers(0, 1), min_size=4, max_size=4),
+    st.lists(st.sampled_from([0.2, 0.5, 0.9, 1.1, 1.3, 2.0]), min_size=4, max_size=4),
+)
+@settings(max_examples=50, deadline=None)
+def test_an_ear_says_what_is_worth_another_try_and_which_is_clearest(faults, doubts):
+    class Ear:
+        def doubt(self, tokens, latents):
+            [[number, _], *_] = latents.tolist()
+            assert latents.tolist() == [list(pair) for pair in whole(number)]
+            return doubts[number]
+
+    trying = Trying([], again=(1, 1, 1), ear=Ear())
+    frames, _ = said(faults, trying)
+    good = [not f and d <= checks.DOUBTFUL for f, d in zip(faults, doubts, strict=True)]
+    judged = zip(faults, doubts, [0, *[checks.CLEARER] * 3], strict=True)
+    ranks = [(f, d + later) for f, d, later in judged]
+    tries = 1
+    while tries < 4 and not good[ranks.index(min(ranks[:tries]))]:
+        tries += 1
+    best = ranks.index(min(ranks[:tries]))
+    assert frames == whole(best)
+    assert trying.told == [Checked((WRONG,) * faults[best], tries)]
+
+
 def test_tries_at_once_share_their_steps():
     frames, rows = said([1, 0, 2], Trying(at_once=3))
     assert frames == whole(1)

@@ -205,6 +205,18 @@ def test_published_heads_are_there():
         assert all(layer < t.num_layers and head < t.num_heads for layer, head in some)
 
 
+def test_noted_heads_are_known_if_they_fit():
+    c = config.get("french_24l")
+    heads_of = heads.written(some := Heads(((3, 2),), 1, -0.5))
+    assert heads.known("mine", c, heads_of) == some
+    assert heads.known("french_24l", c, heads_of) == some, "the note goes before what is published"
+    assert heads.known("mine", c) is None
+    assert heads.known("french_24l", c) == Heads(released.heads("french_24l"))
+    unfit = heads.written(Heads(((99, 0),)))
+    for note in (unfit, heads.written(Heads(())), "{", "{}", '{"heads": 3, "late": 0, "sure": 0}'):
+        assert heads.known("mine", c, note) is None
+
+
 @pytest.mark.slow
 def test_the_bundled_model_looks_at_what_it_says():
     """Its words come one after the other, at a reader's pace, with a pause at the comma."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,8 +13,11 @@ import pytest
 import convert.__main__
 from convert import to_reference
 from ptts_jax.model import config as configs
+from ptts_jax.model import ear
+from ptts_jax.model.ear import Ear
 from ptts_jax.store import converted, safetensors, weights
 from ptts_jax.store.converted import Converted
+from ptts_jax.store.safetensors import FileError
 from tests.support import tokens
 from tests.support.small_weights import (
     CONFIG,
@@ -41,6 +45,29 @@ def test_a_self_contained_file_gives_everything_back(tmp_path, voice_cloning):
     assert file.config == CONFIG and file.name == "small"
     assert file.tokenizer == ("sentencepiece", b"pieces")
     assert file.voice_cloning is voice_cloning
+
+
+def an_ear(count=4):
+    c = CONFIG.flow_lm.lookup_table.n_bins
+    made = ear.init(np.random.default_rng(0), CONFIG.mimi.latent_dim, 8, count)
+    return Ear(made, np.arange(c, dtype=np.int32) % 4)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_file_keeps_the_ear_of_a_model(tmp_path, compact):
+    path, own = tmp_path / "all.safetensors", an_ear()
+    model = Converted("small", CONFIG, PARAMS, ("sentencepiece", b"pieces"), True, own)
+    converted.save(path, model, compact=compact)
+    file = converted.load(path)
+    assert jax.tree.structure(file.params) == jax.tree.structure(PARAMS)
+    np.testing.assert_array_equal(file.ear.labels, own.labels)
+    near = partial(np.testing.assert_allclose, atol=1e-3 if compact else 0)
+    jax.tree.map(near, file.ear.params, own.params)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(file.ear.params))
+
+    converted.save(path, dataclasses.replace(model, ear=an_ear(5)))
+    with pytest.raises(FileError, match="its ear does not fit its model"):
+        converted.load(path)
 
 
 def edited(path, tensors=None, **metadata):

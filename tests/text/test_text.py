@@ -142,19 +142,23 @@ def test_what_a_chunk_tells_generation(both):
         assert text.chunks(raw, tokenizer, recommended, 50, 1)[0].frames_after_eos == 1
 
 
-def test_a_model_of_letters_takes_longer_chunks(both):
-    """Tokens are fewer letters there, so that a sentence is not cut at its first comma."""
+def test_a_model_of_letters_says_more_tokens_in_one_go(both, caplog):
+    """They are fewer words there: no reason to warn of a sentence that cannot be cut."""
     english = config.get("english")
     table = dataclasses.replace(english.flow_lm.lookup_table, n_bins=51)
     letters = dataclasses.replace(
         english, flow_lm=dataclasses.replace(english.flow_lm, lookup_table=table)
     )
     for tokenizer in both:
-        often = next(n for n in range(99) if len(tokenizer.encode("the river, " * n)) > 55)
-        raw = ("the river, " * often).strip(", ") + "."
-        assert len(text.chunks(raw, tokenizer, english)) == 2
-        assert len(text.chunks(raw, tokenizer, letters)) == 1
-        assert len(text.chunks(raw, tokenizer, letters, max_tokens=50)) == 2
+        often = next(n for n in range(99) if len(tokenizer.encode("the river " * n)) > 65)
+        raw = ("the river " * often).strip() + "."
+        for c, warnings in ((english, 1), (letters, 0)):
+            caplog.clear()
+            assert len(text.chunks(raw, tokenizer, c)) == 1
+            assert len(caplog.records) == warnings
+        cut = raw.replace("river the", "river, the")
+        assert text.chunks(cut, tokenizer, letters) == text.chunks(cut, tokenizer, english)
+        assert len(text.chunks(cut, tokenizer, letters)) > 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""python -m ptts_jax.train.ear: gives a model an ear, which tells whether a text was said.
+
+The ear learns from a corpus to read letters from the latents of the model's codec. The checks use
+it: what is in doubt is said again, and the clearest try is heard.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from jax import Array
+
+from ptts_jax import tts
+from ptts_jax.messages import say
+from ptts_jax.model import ear
+from ptts_jax.model.ear import SLOTS, Ear
+from ptts_jax.model.pytree import Params
+from ptts_jax.store import converted
+from ptts_jax.store.bfloat16 import widened
+from ptts_jax.text.normalize import LANGUAGES
+from ptts_jax.train.codec import latents
+from ptts_jax.train.data.corpus import Corpus, open_corpus
+from ptts_jax.train.evaluate import metrics
+from ptts_jax.train.lm import material
+from ptts_jax.train.lm.recipe import Recipe
+from ptts_jax.train.lm.rows import Rows, buckets, make
+from ptts_jax.train.run import command, loop, optim, options
+
+USAGE = """Give a model an ear:
+python -m ptts_jax.train.ear --model=NAME|FILE --corpus=FOLDER --out=RUN [FLAGS]
+
+Writes the model with its ear into --out. The same command goes on from the last checkpoint.
+"""
+STAGE = "ear"
+FILE = "model.safetensors"  # what speaks, in the folder of the run
+NOISE = 0.3  # in the latents: what a model says varies less than they do
+KEPT = 0.998  # of the average of the parameters
+VOICES = (1, 1)  # frames of a prompt, of which an ear needs none
+BUCKETS = 6
+
+Batch = dict[str, np.ndarray]
+
+
+def batch(rows: Rows, labels: np.ndarray) -> Batch:
+    """Latents [B, F, D] and their sounds [B, N]; ones where there is no slot [B, S] or sound."""
+    counts, frames = np.asarray(rows.frame_count), rows.latents.shape[1]
+    said = [labels[row[:n]] for row, n in zip(rows.tokens, rows.token_count, strict=True)]
+    said = [row[row > 0] for row in said]
+    sounds = np.zeros(rows.tokens.shape, np.int32)
+    for row, known in zip(sounds, said, strict=True):
+        row[: len(known)] = known
+    size = np.array([len(row) for row in said])
+    return {
+        "latents": np.asarray(rows.latents),
+        "no_slot": (np.arange(SLOTS * frames) >= SLOTS * counts[:, None]).astype(np.float32),
+        "sounds": sounds,
+        "no_sound": (np.arange(sounds.shape[1]) >= size[:, None]).astype(np.float32),
+    }
+
+
+def loss(params: Params, rows: dict[str, Array], key: Array | None) -> Array:
+    """Nats for each letter."""
+    x = rows["latents"]
+    if key is not None:
+        x = x + NOISE * jax.random.normal(key, x.shape)
+    heard = ear.sounds(params, x, jnp)
+    nats = optax.ctc_loss(heard, rows["no_slot"], rows["sounds"], rows["no_sound"])
+    slots, letters = ((1 - rows[name]).sum(axis=1) for name in ("no_slot", "no_sound"))
+    fits = 2 * letters < slots + letters  # not more letters than places for them
+    return jnp.sum(jnp.where(fits, nats, 0)) / jnp.maximum(1, jnp.sum(fits * letters))
+
+
+def mistakes(heard: np.ndarray, said: np.ndarray) -> int:
+    """Letters that are misheard of a clip: by its sounds [S, V], said [N]."""
+    best = heard.argmax(axis=-1)
+    new = best[np.flatnonzero(np.diff(best, prepend=0))]
+    return metrics.edits(said.tolist(), new[new > 0].tolist())
+
+
+def stage(data: material.Data, labels: np.ndarray, width: int, rate: float) -> loop.Stage:
+    size = data.train.latents.shape[1]
+
+    def optimiser(steps: int | Array) -> optax.GradientTransformation:
+        return optim.adamw(optim.schedule(rate, steps, 100))
+
+    def init(key: Array) -> loop.State:
+        random = np.random.default_rng(0)
+        params = jax.tree.map(jnp.asarray, ear.init(random, size, width, int(labels.max()) + 1))
+        del key
+        return {"params": params, "ema": params, "opt": optimiser(0).init(params)}
+
+    def update(state: loop.State, rows: dict, key: Array, progress: loop.Progress) -> tuple:
+        tx = optimiser(progress.steps)
+        nats, grads = jax.value_and_grad(loss)(state["params"], rows, key)
+        updates, opt = tx.update(grads, state["opt"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        ema = optim.average(state["ema"], params, progress.step, KEPT)
+        return {"params": params, "ema": ema, "opt": opt}, {"nats": nats}
+
+    [bucket] = buckets(data.held.utterances, 1)
+    random = np.random.default_rng(0)
+    held = batch(make(data.held, bucket, range(len(bucket.members)), VOICES, random), labels)
+    figures = jax.jit(partial(loss, key=None))
+
+    def validate(state: loop.State) -> dict[str, float]:
+        params = jax.tree.map(np.asarray, state["ema"])
+        letters = wrong = 0
+        for x, gone, said, no in zip(*held.values(), strict=True):
+            slots, said = int((1 - gone).sum()), said[no == 0]
+            wrong += mistakes(ear.sounds(params, x[: slots // SLOTS]), said)
+            letters += len(said)
+        nats = float(figures(state["ema"], held))
+        return {"heldout_nats": nats, "heldout_mistakes": wrong / max(1, letters)}
+
+    return loop.Stage(STAGE, init, update, lambda step: batch(data.batch(step), labels), validate)
+
+
+def encoded(model: tts.TTS, corpus: Corpus, folder: Path, quiet: bool) -> latents.Latents:
+    """The latents of a corpus by the model's own encoder, made once."""
+    encoder = widened(model.params["codec"]["encoder"])
+    try:
+        known = latents.open_latents(folder)
+        known.check_corpus(corpus)
+        known.check_codec(encoder, model.name)
+        return known
+    except ValueError:
+        return latents.encode(encoder, model.config.mimi, corpus, folder, quiet)
+
+
+def define(values: flags.FlagValues) -> None:
+    add = command.definers(values)
+    add.needed(model="a model's name or file, with its encoder", corpus="the corpus", out="the run")
+    add.whole("steps", 6000, "of training", 1)
+    add.whole("batch", 32, "clips of a step", 1)
+    add.whole("width", 128, "of its layers", 8)
+    add.number("rate", 2e-3, "the highest learning rate", 0)
+    add.number("joined", 0.3, "joined utterances for every single one", 0)
+    about = "whose numbers and initials are read as they are said"
+    add.choice("language", "", ("", *LANGUAGES), about)
+    options.define_running(values)
+
+
+def run(values: flags.FlagValues) -> None:
+    model = tts.load(values.model)
+    if "encoder" not in model.params["codec"]:
+        raise ValueError(f"--model={values.model}: it was written without its encoder")
+    corpus, out = open_corpus(values.corpus), Path(values.out)
+    found = encoded(model, corpus, out / "latents", values.quiet)
+    pieces = [model.tokenizer.piece(i) for i in range(model.config.flow_lm.lookup_table.n_bins)]
+    labels = ear.labels(pieces)
+    recipe = Recipe(
+        batch=values.batch, buckets=BUCKETS, voices=VOICES, language=values.language or ""
+    )
+    scale = (np.asarray(model.params["lm"]["mean"]), np.asarray(model.params["lm"]["std"]))
+    data = material.read(
+        corpus,
+        found,
+        model.config,
+        model.tokenizer,
+        recipe,
+        joined=values.joined,
+        seed=values.seed,
+        scale=scale,
+    )
+    state = options.launch(stage(data, labels, values.width, values.rate), values)
+    made = Ear(jax.tree.map(np.asarray, state["ema"]), labels)
+    converted.save(out / FILE, converted.of(model, ear=made), compact=True)
+    size = (out / FILE).stat().st_size / 1e6
+    if not values.quiet:
+        say(f"{out / FILE}: {model.name} with an ear, {size:.2f} MB")
+
+
+def main(argv: list[str]) -> int:
+    return command.main(USAGE, define, run, argv)
+
+
+if __name__ == "__main__":
+    command.start(main)
