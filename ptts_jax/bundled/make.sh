@@ -85,6 +85,11 @@ stage head train lm --corpus corpus --latents latents --codec codec --out head -
   --head_only --steps "$(share 6000)" --guide 0 --bf16 --buckets 5 --language en
 
 stage bundled train export --lm head --codec codec --corpus corpus --out bundled --name bundled
+
+# Its ear, which hears whether it said a text.
+stage ear train ear --model bundled/model.safetensors --corpus corpus --out ear \
+  --steps "$(share 6000)" --language en
+stage with-ear cp ear/model.safetensors bundled/model.safetensors
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \
   --voices bundled/voices/joe.safetensors,bundled/voices/af_heart.safetensors
 echo "made $PWD/bundled; how it is heard: $PWD/judged" >&2

@@ -1,7 +1,8 @@
 """python -m ptts_jax.train.export: what the trainers made, as a model that speaks.
 
-Writes one self-contained file and a ready voice of each speaker; `python -m convert` turns the file
-into the reference's layout. The model inside the package is such a folder.
+Writes one self-contained file, which notes the heads that follow the text, and a ready voice of
+each speaker; `python -m convert` turns the file into the reference's layout. The model inside the
+package is such a folder.
 """
 
 from dataclasses import replace
@@ -13,7 +14,8 @@ import numpy as np
 from absl import flags
 
 from convert import flatten
-from ptts_jax.engine import voices
+from ptts_jax.engine import heads, voices
+from ptts_jax.engine.caches import Caches
 from ptts_jax.messages import say
 from ptts_jax.model.config import Config
 from ptts_jax.store import converted
@@ -80,6 +82,9 @@ def write(
         voice = voices.clone(stored.params, config, _whole_frames(prompt, config.mimi.frame_size))
         written.append(out / "voices" / f"{speaker}.safetensors")
         voice.save(written[-1])
+    found = heads.calibrated(name, stored.params, config, tokenizer, voice, Caches())
+    if found.sure >= heads.UNSURE:
+        converted.save(written[0], replace(made, heads=heads.written(found)), compact=True)
     return written
 
 

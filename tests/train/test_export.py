@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+import int8.__main__ as quantise
 import ptts_jax
+from ptts_jax.engine import heads
 from ptts_jax.model import schema
 from ptts_jax.train import export
 from ptts_jax.train.lm import command as lm
@@ -47,6 +49,18 @@ def test_a_model_and_a_voice_of_each_speaker(folders, run, tmp_path, plain):  # 
         for name in "ab"
     ]
     assert all(len(wave) and np.isfinite(wave).all() for wave in waves)
+    assert tts.known_heads is None, "none follows the text after a single step"
+
+
+def test_heads_that_follow_the_text_are_noted(folders, run, tmp_path, monkeypatch):  # noqa: F811
+    found = heads.Heads(((0, 1),), 2, heads.UNSURE + 0.1)
+    monkeypatch.setattr(heads, "calibrated", lambda *_: found)
+    assert exported(folders, run, tmp_path) == 0
+    tts = ptts_jax.load(tmp_path / "model.safetensors")
+    assert tts.known_heads == found
+    int8_file = tmp_path / "int8.safetensors"
+    assert quantise.main(["int8", str(tmp_path / "model.safetensors"), str(int8_file)]) == 0
+    assert ptts_jax.load(int8_file).known_heads == found
 
 
 def test_a_codec_that_does_not_belong_is_refused(folders, run, tmp_path, capsys):  # noqa: F811
