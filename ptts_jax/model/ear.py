@@ -8,6 +8,7 @@ F frames of latents, D numbers each, normalised as the language model has them; 
 frames; V sounds, of which 0 is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,11 +83,16 @@ def init(random: np.random.Generator, size: int, width: int, count: int) -> Para
     return {name: linear(*shape) for name, shape in shapes(size, width, count).items()}
 
 
-def sounds(params: Params, latents: Any, xp: Any = np) -> Any:
-    """The logarithm of how likely each sound is: latents [..., F, D] -> [..., S, V]."""
-    x = _bent(_conv(params["first"], latents, xp), xp)
+def sounds(
+    params: Params, latents: Any, xp: Any = np, spoiled: Callable[[Any], Any] = lambda x: x
+) -> Any:
+    """The logarithm of how likely each sound is: latents [..., F, D] -> [..., S, V].
+
+    `spoiled` is done to what goes from layer to layer: who learns leaves some of it out.
+    """
+    x = spoiled(_bent(_conv(params["first"], latents, xp), xp))
     for i in range(1, LAYERS):
-        x = x + _bent(_conv(params[f"layer_{i}"], x, xp), xp)
+        x = x + spoiled(_bent(_conv(params[f"layer_{i}"], x, xp), xp))
     x = x @ params["tell"]["w"].T + params["tell"]["b"]
     x = x.reshape(*x.shape[:-2], SLOTS * x.shape[-2], -1)
     x = x - x.max(axis=-1, keepdims=True)

@@ -39,7 +39,8 @@ Writes the model with its ear into --out. The same command goes on from the last
 """
 STAGE = "ear"
 FILE = "model.safetensors"  # what speaks, in the folder of the run
-NOISE = 0.3  # in the latents: what a model says varies less than they do
+NOISE = 0.3  # in the latents: what a model says is not quite what it heard
+DROPPED = 0.15  # of what goes from layer to layer
 KEPT = 0.998  # of the average of the parameters
 VOICES = (1, 1)  # frames of a prompt, of which an ear needs none
 BUCKETS = 6
@@ -67,13 +68,22 @@ def batch(rows: Rows, labels: np.ndarray) -> Batch:
 def loss(params: Params, rows: dict[str, Array], key: Array | None) -> Array:
     """Nats for each letter."""
     x = rows["latents"]
-    if key is not None:
-        x = x + NOISE * jax.random.normal(key, x.shape)
-    heard = ear.sounds(params, x, jnp)
+    if key is None:
+        heard = ear.sounds(params, x, jnp)
+    else:
+        noisy, *keys = jax.random.split(key, 1 + ear.LAYERS)
+        x = x + NOISE * jax.random.normal(noisy, x.shape)
+        heard = ear.sounds(params, x, jnp, partial(_thinned, keys))
     nats = optax.ctc_loss(heard, rows["no_slot"], rows["sounds"], rows["no_sound"])
     slots, letters = ((1 - rows[name]).sum(axis=1) for name in ("no_slot", "no_sound"))
     fits = 2 * letters < slots + letters  # not more letters than places for them
     return jnp.sum(jnp.where(fits, nats, 0)) / jnp.maximum(1, jnp.sum(fits * letters))
+
+
+def _thinned(keys: list[Array], x: Array) -> Array:
+    """Without a share of the numbers, by the next key."""
+    kept = jax.random.bernoulli(keys.pop(), 1 - DROPPED, x.shape)
+    return jnp.where(kept, x / (1 - DROPPED), 0)
 
 
 def mistakes(heard: np.ndarray, said: np.ndarray) -> int:

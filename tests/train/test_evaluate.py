@@ -60,13 +60,14 @@ def run(*flags):
 
 
 def test_the_command(files, made, ears, tmp_path, capsys):
-    flags = (f"--model={files.yaml}", f"--corpus={made.path}", "--sentences=2", "--int8")
+    flags = (f"--model={files.yaml}", f"--corpus={made.path}", "--sentences=2")
+    flags = (*flags, "--int8", "--check")
     assert run(*flags, f"--out={tmp_path / 'a'}") == 0
     printed = capsys.readouterr().out
     data = json.loads((tmp_path / "a" / "report.json").read_text())
     assert printed.strip() in (tmp_path / "a" / "report.md").read_text()
     found = {(r["row"], r["speaker"]): r for r in data["rows"]}
-    names = ("teacher", "codec", "model", "int8")
+    names = ("teacher", "codec", "model", "checked", "int8")
     assert set(found) == {(n, s) for n in names for s in ("ann", "bob", "all")}
     assert found["teacher", "all"]["wer"]["pocketsphinx"]["value"] == pytest.approx(
         8 / 16

@@ -16,7 +16,7 @@ from ptts_jax import audio
 from ptts_jax.train.data.corpus import Clip, Corpus, open_corpus
 from ptts_jax.train.evaluate import judges, report, rows
 from ptts_jax.train.evaluate.judges import Judges
-from ptts_jax.train.evaluate.rows import INT8, MODEL, Hearing
+from ptts_jax.train.evaluate.rows import CHECKED, INT8, MODEL, Hearing
 from ptts_jax.train.run import command
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def _define(options: flags.FlagValues) -> None:
     about = "the model's voice of each speaker, a name or file; by default the one of the same name"
     add.items("voices", None, f"{about}, else one cloned from a training clip")
     add.switch("int8", False, "judge the model after int8 too")
+    add.switch("check", False, "judge the model with the check too: what was said wrong again")
     add.whole("seed", 0, "of the speech")
 
 
@@ -81,6 +82,8 @@ def _run(options: flags.FlagValues) -> None:
     if "encoder" in tts.params["codec"]:
         table.append(rows.codec_row(tts.params["codec"], tts.config.mimi, hearing))
     table.append(rows.model_row(MODEL, tts, voices, hearing, options.seed))
+    if options.check:
+        table.append(rows.model_row(CHECKED, tts, voices, hearing, options.seed))
     if options.int8:
         small = facade.load(options.model, int8=True, quiet=False)
         table.append(rows.model_row(INT8, small, voices, hearing, options.seed))

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ptts_jax.model.config import MimiConfig
     from ptts_jax.tts import TTS
 
-TEACHER, CODEC, MODEL, INT8 = "teacher", "codec", "model", "int8"
+TEACHER, CODEC, MODEL = "teacher", "codec", "model"
+INT8, CHECKED = "int8", "checked"
 EVERYDAY, TOLD = "everyday", "prose"
 
 Keep = Callable[[str, str, int, np.ndarray, int], None]  # row, speaker, number, wave, rate
@@ -78,12 +79,13 @@ def codec_row(params: dict[str, Any], config: MimiConfig, hearing: Hearing) -> R
 
 
 def model_row(name: str, tts: TTS, voices: dict[str, Voice], hearing: Hearing, seed: int) -> Row:
-    """The model saying the same sentences, each with its own fixed seed."""
+    """The model saying the same sentences, each with its own fixed seed; checked in that row."""
     from ptts_jax.train.evaluate import speakers
 
     def speak(speaker: str, recorded: list[np.ndarray]) -> tuple[list[np.ndarray], list[bool]]:
         lines = [clip.text for clip in hearing.clips[speaker]]
-        spoken = speakers.speak(tts, lines, voices[speaker], seed)
+        say_all = speakers.speak_checked if name == CHECKED else speakers.speak
+        spoken = say_all(tts, lines, voices[speaker], seed)
         return [s.wave for s in spoken], [s.ended for s in spoken]
 
     return _row(name, hearing, tts.sample_rate, speak)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from ptts_jax.engine import stream
+from ptts_jax.engine.checks import Checked
 from ptts_jax.engine.request import Options, jobs
 from ptts_jax.engine.voices import Voice
 from ptts_jax.model import codec
@@ -49,6 +50,15 @@ def speak(tts: TTS, lines: Sequence[str], voice: Voice, seed: int) -> list[Spoke
         parts[number].append(wave)
         ended[number] &= len(wave) < job.limit * tts.config.mimi.frame_size
     return [Spoken(np.concatenate(waves), end) for waves, end in zip(parts, ended, strict=True)]
+
+
+def speak_checked(tts: TTS, lines: Sequence[str], voice: Voice, seed: int) -> list[Spoken]:
+    """The same with the check: what was said wrong is said again."""
+    checks: list[list[Checked]] = []
+    seeds = [seed + number for number in range(len(lines))]
+    waves = tts.generate_batch(lines, voice, seed=seeds, checks=checks)
+    ended = (not any(f.kind == "babbling" for one in told for f in one.faults) for told in checks)
+    return [Spoken(wave, end) for wave, end in zip(waves, ended, strict=True)]
 
 
 def repeat(
