@@ -1,5 +1,9 @@
 """Chunks that may be said several times: side by side, and again where words were said wrong, with
-another seed or in pieces. The best try is heard."""
+another seed or in pieces. The best try is heard.
+
+A model that knows a single way says a chunk in two, three and four pieces. If it has an ear, it
+says in two the piece that is most in doubt, and so on; the other pieces stay as they were said.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,25 +18,61 @@ from ptts_jax.engine.pieces import Piece
 from ptts_jax.engine.request import Job
 from ptts_jax.engine.rows import Chunk
 from ptts_jax.engine.scheduler import Made, Model
+from ptts_jax.model.ear import Ear
 from ptts_jax.text import following
 
 
 @dataclass(eq=False)
+class Part:
+    """A piece of a chunk as it is said once."""
+
+    piece: Piece
+    frames: list[Latent] = field(default_factory=list)
+    whole: bool = False
+    doubt: float | None = None  # of who hears it, once it is whole
+    halves: Sequence["Part"] = ()  # the same words in two pieces
+
+    @property
+    def leaves(self) -> list["Part"]:
+        """The smallest pieces of it that there are."""
+        return [leaf for half in self.halves for leaf in half.leaves] or [self]
+
+    @property
+    def clearest(self) -> tuple[float, list["Part"]]:
+        """The pieces that say it with the least doubt, and what they cost."""
+        if not self.halves:
+            return self.doubt, [self]
+        costs, parts = zip(*(half.clearest for half in self.halves), strict=True)
+        halved = sum(costs) + checks.CLEARER, [part for some in parts for part in some]
+        return min((self.doubt, [self]), halved, key=lambda way: way[0])
+
+
+@dataclass(eq=False)
 class Try:
-    """A chunk as it is said once."""
+    """A chunk as it is said once: its pieces in turn, some of which were said before."""
 
     job: Job
-    pieces: Sequence[Piece]  # the present one, and those that follow it
-    row: Any = None  # of the present one, once it is begun
-    frames: list[Latent] = field(default_factory=list)
-    count: int = 0  # of them, those of the present piece
-    read: bool = False  # the text of the present piece
-    whole: bool = False
-    endless: bool = False  # a piece of it did not come to its end
+    parts: Sequence[Part]
     second: bool = False  # not among those that are said first
-    faults: Sequence[Fault] = ()
-    unclear: bool = False  # to who hears it
+    row: Any = None  # of the present piece, once it is begun
+    read: bool = False  # the text of the present piece
+    faults: Sequence[Fault] = ()  # of a whole one
     rank: tuple[float, float] = (0, 0)  # of a whole one: the smallest is the best
+
+    @property
+    def present(self) -> Part | None:
+        """The piece that is being said; None of a whole try."""
+        return next((part for part in self.parts if not part.whole), None)
+
+    @property
+    def whole(self) -> bool:
+        return self.present is None
+
+    @property
+    def frames(self) -> list[Latent]:
+        """Of the pieces up to the present one."""
+        said = next((n for n, part in enumerate(self.parts, 1) if not part.whole), len(self.parts))
+        return [frame for part in self.parts[:said] for frame in part.frames]
 
 
 @dataclass(eq=False)
@@ -43,6 +83,8 @@ class Tries:
     open: list[Try] = field(default_factory=list)  # under way
     begun: int = 0
     best: Try | None = None  # of those that are whole
+    next: Sequence[Part] = ()  # of the try that comes next
+    first: Part | None = None  # all of the chunk, where what is in doubt is said in two
     given: Try | None = None  # whose frames the listener has
     count: int = 0  # of these frames
 
@@ -119,37 +161,34 @@ class CheckedRows:
         one = next((one for one in tries.open if not one.read), None)
         one = one or self._begin(tries)
         if one.row is None:
-            one.row = self._rows.open(replace(tries.chunk, job=one.pieces[0].job))
+            one.row = self._rows.open(replace(tries.chunk, job=one.present.piece.job))
         made = self._rows.read(one.row)
         if made is not None:
             one.read = True
             self._add(one, made)
 
     def _begin(self, tries: Tries) -> Try:
-        job, number = tries.chunk.job, tries.begun - tries.chunk.trying.at_once
-        job = replace(job, seed=job.seed + tries.begun * checks.NEXT_SEED)
-        parts = [Piece(job)]
-        if number >= 0:
-            parts = pieces.cut(job, tries.chunk.trying.again[number], self._rate)
-        one = Try(job, parts, second=number >= 0)
+        job = self._job(tries)
+        one = Try(job, tries.next or [Part(pieces.whole(job))], second=bool(tries.next))
         tries.open.append(one)
         tries.begun += 1
         return one
 
+    def _job(self, tries: Tries) -> Job:
+        """The chunk as its next try says it."""
+        job = tries.chunk.job
+        return replace(job, seed=job.seed + tries.begun * checks.NEXT_SEED)
+
     def _add(self, one: Try, made: Made) -> None:
-        piece, *rest = one.pieces
-        one.frames += [
-            frame._replace(seen=pieces.in_whole(frame.seen, piece, len(one.job.tokens)))
+        part = one.present
+        part.frames += [
+            frame._replace(seen=pieces.in_whole(frame.seen, part.piece, len(one.job.tokens)))
             for frame in made.frames
         ]
-        one.count += len(made.frames)
-        if not made.last:
-            return
-        one.endless |= one.count >= piece.job.limit
-        self._rows.close(one.row)
-        one.whole = not rest
-        if rest:
-            one.row, one.pieces, one.count, one.read = None, rest, 0, False
+        if made.last:
+            self._rows.close(one.row)
+            part.whole = True
+            one.row, one.read = None, one.whole
 
     def _news(self, tries: Tries) -> Made:
         """What has come for the listener."""
@@ -158,28 +197,63 @@ class CheckedRows:
             return self._given(tries, tries.open[0]) if trying.at_once == 1 else Made((), False)
         tries.best = self._best(tries)
         tries.open = []
-        wrong = tries.best.faults or tries.best.unclear
-        if wrong and trying.more(tries.begun, len(tries.chunk.job.words)):
-            return Made((), False)  # the next one begins with the next step
+        tries.next = self._next(tries)
+        if tries.next:
+            return Made((), False)  # it begins with the next step
         trying.told.append(Checked(tuple(tries.best.faults), tries.begun))
         return self._given(tries, tries.best)._replace(last=True)
 
     def _best(self, tries: Tries) -> Try:
+        whole, trying = [*tries.open], tries.chunk.trying
         for one in tries.open:
-            self._judge(one, tries.chunk.trying)
-        return min([tries.best] * (tries.best is not None) + tries.open, key=lambda one: one.rank)
+            self._judge(one, trying)
+        if trying.halves:
+            tries.first = tries.first or tries.open[0].parts[0]
+            # Out of all that was said; where that was all it is a try of its own.
+            whole.append(Try(tries.open[0].job, tries.first.clearest[1], second=True))
+            self._judge(whole[-1], trying)
+        return min([tries.best] * (tries.best is not None) + whole, key=lambda one: one.rank)
 
     def _judge(self, one: Try, trying: Trying) -> None:
-        tokens = one.job.tokens
-        seen = [following.weights(frame.seen[:, : len(tokens)]) for frame in one.frames]
-        job = replace(one.job, limit=len(seen)) if one.endless else one.job
+        frames, count = one.frames, len(one.job.tokens)
+        seen = [following.weights(frame.seen[:, :count]) for frame in frames]
+        endless = any(len(part.frames) >= part.piece.job.limit for part in one.parts)
+        job = replace(one.job, limit=len(seen)) if endless else one.job
         one.faults = checks.faults(job, seen, following.path(seen), self._rate)
-        if trying.ear is None:
-            one.rank = len(one.faults), -following.sureness([seen])
-            return
-        doubt = trying.ear.doubt(tokens, np.stack([frame.latent for frame in one.frames]))
-        one.unclear = doubt > checks.DOUBTFUL
-        one.rank = len(one.faults), doubt + checks.CLEARER * one.second
+        unsure = -following.sureness([seen])
+        if trying.ear:
+            for part in one.parts:
+                if part.doubt is None:
+                    latents = np.stack([frame.latent for frame in part.frames])
+                    part.doubt = trying.ear.doubt(part.piece.job.tokens, latents)
+            cuts = max(len(one.parts) - 1, int(one.second))
+            unsure = sum(part.doubt for part in one.parts) + checks.CLEARER * cuts
+        one.rank = len(one.faults), unsure
+
+    def _next(self, tries: Tries) -> Sequence[Part]:
+        """The pieces of the next try; none where the best one does, or no other way is known."""
+        trying, best, job = tries.chunk.trying, tries.best, self._job(tries)
+        number = tries.begun - trying.at_once
+        good = not best.faults and not any(_is_doubtful(part, trying.ear) for part in best.parts)
+        if good or not trying.again:
+            return ()
+        if trying.halves:
+            return self._halved(tries, job) if number < checks.HALVED else ()
+        for parts in trying.again[number : number + 1]:
+            found = pieces.cut(job, parts, self._rate)
+            if trying.varied or len(found) == parts:  # it has not been said in as many pieces
+                return [Part(piece) for piece in found]
+        return ()
+
+    def _halved(self, tries: Tries, job: Job) -> Sequence[Part]:
+        """All words in the smallest pieces that there are, the most doubtful of them in two."""
+        ear = tries.chunk.trying.ear
+        for part in sorted(tries.first.leaves, key=lambda part: -part.doubt):
+            found = pieces.halves(job, part.piece, self._rate)
+            if found and (tries.best.faults or _is_doubtful(part, ear)):
+                part.halves = [Part(piece) for piece in found]
+                return tries.first.leaves
+        return ()
 
     def _given(self, tries: Tries, one: Try) -> Made:
         """The frames of a try that the listener has not got; all of them if it got another's."""
@@ -187,3 +261,7 @@ class CheckedRows:
         start = tries.count if tries.given is one else 0
         tries.given, tries.count = one, len(one.frames)
         return Made(one.frames[start:], False, anew)
+
+
+def _is_doubtful(part: Part, ear: Ear | None) -> bool:
+    return bool(ear) and part.doubt > checks.DOUBTFUL * len(ear.letters(part.piece.job.tokens))

@@ -25,10 +25,10 @@ STILL = 0.8  # seconds in which even a long sound has ended
 # way each time, and by one that knows a single way.
 AGAIN_VARIED = (1, 1, 2)
 AGAIN_ALIKE = (2, 3, 4)
-# Nats for each letter, as an ear has them: in doubt of more a chunk is said again, and another try
-# is heard if the doubt is less by so much.
-DOUBTFUL = 1.0
-CLEARER = 0.3
+# A model that knows a single way and has an ear says in two what is in doubt, so often at most.
+HALVED = 6
+DOUBTFUL = 0.3  # nats for each letter, above which something is in doubt
+CLEARER = 2.0  # nats that a cut must spare, or another try
 
 NEXT_SEED = 1 << 32  # from one try to the next: seeds that nobody gives
 
@@ -59,10 +59,15 @@ class Trying:
     again: tuple[int, ...] = AGAIN_VARIED  # in so many pieces each, as long as something is wrong
     ear: Ear | None = None  # who hears what the model does not look at
 
-    def more(self, begun: int, words: int) -> bool:
-        """Whether a chunk of so many words can be said in a way that has not been tried."""
-        left = self.again[begun - self.at_once :]
-        return bool(left) and (1 in self.again or left[0] <= words)
+    @property
+    def varied(self) -> bool:
+        """Whether the model says a text in another way each time."""
+        return 1 in self.again
+
+    @property
+    def halves(self) -> bool:
+        """Whether what is in doubt is said in two."""
+        return bool(self.ear and self.again) and not self.varied
 
 
 def faults(

@@ -20,12 +20,25 @@ UNSEEN = -1e9  # the logit of a token that a piece does not have
 @dataclass(frozen=True)
 class Piece:
     job: Job
+    words: tuple[Placed, ...]  # of the whole, those that it says
     tokens: tuple[int, ...] | None = None  # of the whole, for each of its own; None: as they are
+
+
+def whole(job: Job) -> Piece:
+    """All of a chunk as one piece."""
+    return Piece(job, tuple(job.words))
+
+
+def halves(job: Job, piece: Piece, rate: float) -> list[Piece]:
+    """A piece of the job in two; none of a single word."""
+    if not _length(piece.words):
+        return []
+    return [_piece(job, words, rate) for words in _halved(piece.words)]
 
 
 def cut(job: Job, parts: int, rate: float) -> list[Piece]:
     """The job in so many pieces, or as many as it has words; `rate` frames a second."""
-    groups = [list(job.words)]
+    groups: list[Sequence[Placed]] = [list(job.words)]
     while len(groups) < parts:
         longest = max(groups, key=_length)
         if not _length(longest):
@@ -33,7 +46,7 @@ def cut(job: Job, parts: int, rate: float) -> list[Piece]:
         at = groups.index(longest)
         groups[at : at + 1] = _halved(longest)
     if len(groups) == 1:
-        return [Piece(job)]
+        return [whole(job)]
     return [_piece(job, words, rate) for words in groups]
 
 
@@ -51,7 +64,7 @@ def _length(words: Sequence[Placed]) -> int:
     return words[-1].last - words[0].first if len(words) > 1 else 0
 
 
-def _halved(words: list[Placed]) -> tuple[list[Placed], list[Placed]]:
+def _halved(words: Sequence[Placed]) -> tuple[Sequence[Placed], Sequence[Placed]]:
     middle = (words[0].first + words[-1].last) / 2
 
     def badness(at: int) -> float:
@@ -73,4 +86,4 @@ def _piece(job: Job, words: Sequence[Placed], rate: float) -> Piece:
     after = [max(last - 1, min(most, last + i)) for i in range(len(tail))]
     limit = min(job.limit, max_frames(len(tokens), rate))
     own = replace(job, tokens=tokens, limit=limit, words=())
-    return Piece(own, (*before, *range(first, last), *after))
+    return Piece(own, tuple(words), (*before, *range(first, last), *after))

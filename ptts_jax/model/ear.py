@@ -41,13 +41,15 @@ class Ear:
             needed |= {f"{name}/w": shape, f"{name}/b": shape[:1]}
         return given == needed
 
-    def doubt(self, tokens: Any, latents: np.ndarray) -> float:
-        """Nats for each letter by which the text is less likely than what is heard best."""
+    def letters(self, tokens: Any) -> np.ndarray:
+        """The sounds of a text, in turn."""
         said = self.labels[np.asarray(tokens)]
-        said = said[said > 0]
+        return said[said > 0]
+
+    def doubt(self, tokens: Any, latents: np.ndarray) -> float:
+        """Nats by which the text is less likely than what is heard best."""
         heard = sounds(self.params, np.asarray(latents, np.float32))
-        best = float(heard.max(axis=-1).sum())
-        return (best - likelihood(heard, said)) / max(1, len(said))
+        return float(heard.max(axis=-1).sum()) - likelihood(heard, self.letters(tokens))
 
 
 def labels(pieces: Any) -> np.ndarray:

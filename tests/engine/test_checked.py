@@ -113,29 +113,57 @@ def test_who_knows_one_way_alone_says_it_in_pieces(faults, count):
     assert frames == whole(best) * (best and checks.AGAIN_ALIKE[best - 1] or 1)
 
 
+class Ear:
+    """Doubts what it is told to doubt; each token is a letter."""
+
+    def __init__(self, doubts) -> None:
+        self._doubts = doubts
+
+    def letters(self, tokens):
+        return tokens
+
+    def doubt(self, tokens, latents):
+        return self._doubts(tokens, latents)
+
+
 @given(
     st.lists(st.integers(0, 1), min_size=4, max_size=4),
-    st.lists(st.sampled_from([0.2, 0.5, 0.9, 1.1, 1.3, 2.0]), min_size=4, max_size=4),
+    st.lists(st.sampled_from([0.2, 0.5, 0.8, 1.0, 1.5, 3.0, 4.0, 8.0]), min_size=4, max_size=4),
 )
 @settings(max_examples=50, deadline=None)
 def test_an_ear_says_what_is_worth_another_try_and_which_is_clearest(faults, doubts):
-    class Ear:
-        def doubt(self, tokens, latents):
-            [[number, _], *_] = latents.tolist()
-            assert latents.tolist() == [list(pair) for pair in whole(number)]
-            return doubts[number]
-
-    trying = Trying([], again=(1, 1, 1), ear=Ear())
+    trying = Trying([], again=(1, 1, 1), ear=Ear(lambda _, latents: doubts[latents[0, 0]]))
     frames, _ = said(faults, trying)
-    good = [not f and d <= checks.DOUBTFUL for f, d in zip(faults, doubts, strict=True)]
+    clear = [d <= 3 * checks.DOUBTFUL for d in doubts]  # of three tokens
     judged = zip(faults, doubts, [0, *[checks.CLEARER] * 3], strict=True)
     ranks = [(f, d + later) for f, d, later in judged]
     tries = 1
-    while tries < 4 and not good[ranks.index(min(ranks[:tries]))]:
+    while tries < 4 and not (clear[best := ranks.index(min(ranks[:tries]))] and not faults[best]):
         tries += 1
     best = ranks.index(min(ranks[:tries]))
     assert frames == whole(best)
     assert trying.told == [Checked((WRONG,) * faults[best], tries)]
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 2))
+@settings(max_examples=50, deadline=None)
+def test_what_is_in_doubt_is_said_in_two_and_the_rest_stays(count, most, hard):
+    """A model that says so many words at a time, and always stumbles over one of them."""
+    words = tuple(Placed("word", 5 * i, 5 * i + 4, i, i + 1) for i in range(count))
+
+    def doubt(tokens, latents):
+        said = [token for token in tokens if token < count]
+        return 10.0 * (len(said) > most) * len(said) + 3.0 * (hard in said)
+
+    trying = Trying([], again=checks.AGAIN_ALIKE, ear=Ear(doubt))
+    frames, rows = said([0] * 20, trying, words=words)
+    tries = trying.told[0].tries
+    assert trying.told == [Checked((), tries)] and tries <= 1 + checks.HALVED
+    numbers = {number for number, _ in frames}
+    assert all(number < tries for number in numbers)
+    assert (numbers == {0}) == (count <= most), "it is cut where that spares doubt, and only there"
+    if tries <= checks.HALVED:  # every doubtful piece was tried in two
+        assert len(frames) >= -(-count // most) * LENGTH
 
 
 def test_tries_at_once_share_their_steps():

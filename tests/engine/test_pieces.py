@@ -43,9 +43,22 @@ def test_all_words_are_said_once_and_in_order(lengths, parts, head, tail):
 
 def test_a_single_piece_is_the_chunk_itself():
     whole = job([4])
-    assert pieces.cut(whole, 3, RATE) == [pieces.Piece(whole)]
+    assert pieces.cut(whole, 3, RATE) == [pieces.whole(whole)]
     seen = np.ones((1, 6))
-    assert pieces.in_whole(seen, pieces.Piece(whole), 6) is seen
+    assert pieces.in_whole(seen, pieces.whole(whole), 6) is seen
+
+
+@given(lengths, st.integers(0, 3), st.integers(0, 2))
+@settings(max_examples=50, deadline=None)
+def test_halves_of_halves_say_what_the_whole_says(lengths, head, tail):
+    whole = job(lengths, head=head, tail=tail)
+    found = [pieces.whole(whole)]
+    while halves := pieces.halves(whole, first := max(found, key=lambda p: len(p.words)), RATE):
+        assert len(halves) == 2 and halves[0].words + halves[1].words == first.words
+        at = found.index(first)
+        found[at : at + 1] = halves
+    assert [piece.words for piece in found] == [(word,) for word in whole.words]
+    assert found == pieces.cut(whole, len(lengths), RATE)
 
 
 def test_a_cut_is_at_a_mark_if_one_is_near():
