@@ -17,6 +17,7 @@ from absl import flags
 from jax import Array
 
 from ptts_jax import tts
+from ptts_jax.engine import heads
 from ptts_jax.messages import say
 from ptts_jax.model import ear
 from ptts_jax.model.ear import SLOTS, Ear
@@ -26,6 +27,7 @@ from ptts_jax.store.bfloat16 import widened
 from ptts_jax.text.normalize import LANGUAGES
 from ptts_jax.train.codec import latents
 from ptts_jax.train.data.corpus import Corpus, open_corpus
+from ptts_jax.train.evaluate import command as evaluate
 from ptts_jax.train.evaluate import metrics
 from ptts_jax.train.lm import material
 from ptts_jax.train.lm.recipe import Recipe
@@ -35,7 +37,8 @@ from ptts_jax.train.run import command, loop, optim, options
 USAGE = """Give a model an ear:
 python -m ptts_jax.train.ear --model=NAME|FILE --corpus=FOLDER --out=RUN [FLAGS]
 
-Writes the model with its ear into --out. The same command goes on from the last checkpoint.
+Writes the model with its ear, and with the heads that follow the text, into --out. The same command
+goes on from the last checkpoint.
 """
 STAGE = "ear"
 FILE = "model.safetensors"  # what speaks, in the folder of the run
@@ -143,6 +146,14 @@ def encoded(model: tts.TTS, corpus: Corpus, folder: Path, quiet: bool) -> latent
         return latents.encode(encoder, model.config.mimi, corpus, folder, quiet)
 
 
+def _noted(model: tts.TTS, corpus: Corpus) -> str | None:
+    """The heads that follow the text, if any does: the checks need them as well."""
+    voice = evaluate.voice(model, corpus, corpus.speakers[0]).rows[0]
+    of = (model.name, model.params, model.config, model.tokenizer)
+    found = heads.calibrated(*of, voice, model.caches)
+    return heads.written(found) if found.sure >= heads.UNSURE else None
+
+
 def define(values: flags.FlagValues) -> None:
     add = command.definers(values)
     add.needed(model="a model's name or file, with its encoder", corpus="the corpus", out="the run")
@@ -180,7 +191,8 @@ def run(values: flags.FlagValues) -> None:
     )
     state = options.launch(stage(data, labels, values.width, values.rate), values)
     made = Ear(jax.tree.map(np.asarray, state["ema"]), labels)
-    converted.save(out / FILE, converted.of(model, ear=made), compact=True)
+    changed = {"ear": made, "heads": model.noted_heads or _noted(model, corpus)}
+    converted.save(out / FILE, converted.of(model, **changed), compact=True)
     size = (out / FILE).stat().st_size / 1e6
     if not values.quiet:
         say(f"{out / FILE}: {model.name} with an ear, {size:.2f} MB")
