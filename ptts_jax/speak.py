@@ -59,7 +59,7 @@ def _define(values: flags.FlagValues) -> None:
     about = "loudness in LUFS, as -16; exact in files, nearly so where it is heard while it is made"
     speech_flags.define_manner(values, about)
     add.text("timestamps", None, "write when each word is spoken: a .srt, .vtt or .json file")
-    about = "say a sentence again, up to 3 times, if words of it were skipped or repeated"
+    about = "say a sentence again, a few times, if words of it were skipped or repeated"
     add.switch("check", None, f"{about} (default: in files, of models whose heads are known)")
     add.switch("print_text", False, "print what would be said, and say nothing")
     speech_flags.define_int8(values)

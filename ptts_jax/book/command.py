@@ -48,7 +48,7 @@ def _define(values: flags.FlagValues) -> None:
     add.text("epub", None, "write an EPUB 3 too that lights up what is said (media overlays)")
     add.switch("notes", False, "say footnotes and endnotes, at the end of their chapter")
     add.switch("code", False, "say listings of code too")
-    about = "say a sentence again, up to 3 times, if words were skipped or repeated"
+    about = "say a sentence again, a few times, if words were skipped or repeated"
     add.switch("check", True, about)
     add.text("title", None, "instead of what the book says")
     add.text("author", None, "instead of what the book says")

@@ -45,7 +45,7 @@ def _define(values: flags.FlagValues) -> None:
     add.choice("input_format", None, reading.FORMATS, about)
     add.items("keep", [], "further fields of a line, which are kept in the index")
     add.switch("words", False, "the index tells when each word is spoken")
-    about = "say again, up to 3 times, what was said wrong; the index tells of it"
+    about = "say again, a few times, what was said wrong; the index tells of it"
     add.switch("check", False, about)
     add.switch("strict", False, "end at the first line that cannot be said")
     about = "read all that was made, and set aside what is damaged; speak nothing"

@@ -224,7 +224,7 @@ class CheckedRows:
         if trying.ear:
             for part in one.parts:
                 if part.doubt is None:
-                    latents = np.stack([frame.latent for frame in part.frames])
+                    latents = np.array([frame.latent for frame in part.frames])
                     part.doubt = trying.ear.doubt(part.piece.job.tokens, latents)
             cuts = max(len(one.parts) - 1, int(one.second))
             unsure = sum(part.doubt for part in one.parts) + checks.CLEARER * cuts

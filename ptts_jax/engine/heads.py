@@ -73,7 +73,7 @@ def known(name: str, config: Config, noted: str | None = None) -> Heads | None:
     except ValueError:
         return None
     t = config.flow_lm.transformer
-    fit = all(layer < t.num_layers and head < t.num_heads for layer, head in heads.heads)
+    fit = all(0 <= a < t.num_layers and 0 <= b < t.num_heads for a, b in heads.heads)
     return heads if heads.heads and fit else None
 
 

@@ -48,6 +48,8 @@ class Ear:
 
     def doubt(self, tokens: Any, latents: np.ndarray) -> float:
         """Nats by which the text is less likely than what is heard best."""
+        if not len(latents):
+            return -NEVER if len(self.letters(tokens)) else 0.0
         heard = sounds(self.params, np.asarray(latents, np.float32))
         return float(heard.max(axis=-1).sum()) - likelihood(heard, self.letters(tokens))
 

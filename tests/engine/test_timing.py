@@ -212,8 +212,8 @@ def test_noted_heads_are_known_if_they_fit():
     assert heads.known("french_24l", c, heads_of) == some, "the note goes before what is published"
     assert heads.known("mine", c) is None
     assert heads.known("french_24l", c) == Heads(released.heads("french_24l"))
-    unfit = heads.written(Heads(((99, 0),)))
-    for note in (unfit, heads.written(Heads(())), "{", "{}", '{"heads": 3, "late": 0, "sure": 0}'):
+    unfit = [heads.written(Heads((pair,))) for pair in ((99, 0), (0, 99), (-1, 0))]
+    for note in (*unfit, heads.written(Heads(())), "{", "{}", '{"heads": 3, "late": 0, "sure": 0}'):
         assert heads.known("mine", c, note) is None
 
 

@@ -53,6 +53,7 @@ def test_it_doubts_what_it_did_not_hear(monkeypatch):
     assert one.doubt([0, 5], latents(2)) > 1  # a text without a sound, and sounds are heard
     assert one.doubt([1] * 20, latents(2)) > 1  # more than there is room for
     assert np.isfinite(one.doubt([1] * 20, latents(2)))
+    assert one.doubt([1], latents(0)) > 1e9 and one.doubt([0], latents(0)) == 0
 
 
 def test_letters_are_heard_and_marks_are_not():
