@@ -246,11 +246,14 @@ class CheckedRows:
         return ()
 
     def _halved(self, tries: Tries, job: Job) -> Sequence[Part]:
-        """All words in the smallest pieces that there are, the most doubtful of them in two."""
-        ear = tries.chunk.trying.ear
+        """All words in the smallest pieces that there are, the most doubtful of them in two.
+
+        Doubt alone cuts at marks, where speech rests anyway: elsewhere it would sound worse.
+        """
+        ear, faulty = tries.chunk.trying.ear, bool(tries.best.faults)
         for part in sorted(tries.first.leaves, key=lambda part: -part.doubt):
-            found = pieces.halves(job, part.piece, self._rate)
-            if found and (tries.best.faults or _is_doubtful(part, ear)):
+            found = pieces.halves(job, part.piece, self._rate, anywhere=faulty)
+            if found and (faulty or _is_doubtful(part, ear)):
                 part.halves = [Part(piece) for piece in found]
                 return tries.first.leaves
         return ()

@@ -27,8 +27,8 @@ AGAIN_VARIED = (1, 1, 2)
 AGAIN_ALIKE = (2, 3, 4)
 # A model that knows a single way and has an ear says in two what is in doubt, so often at most.
 HALVED = 6
-DOUBTFUL = 0.2  # nats for each letter, above which something is in doubt
-CLEARER = 1.0  # nats that a cut must spare, or another try
+DOUBTFUL = 0.3  # nats for each letter, above which something is in doubt
+CLEARER = 2.0  # nats that a cut must spare, or another try
 
 NEXT_SEED = 1 << 32  # from one try to the next: seeds that nobody gives
 

@@ -29,11 +29,12 @@ def whole(job: Job) -> Piece:
     return Piece(job, tuple(job.words))
 
 
-def halves(job: Job, piece: Piece, rate: float) -> list[Piece]:
-    """A piece of the job in two; none of a single word."""
+def halves(job: Job, piece: Piece, rate: float, anywhere: bool) -> list[Piece]:
+    """A piece of the job in two, cut anywhere or at a mark alone; none where that cannot be."""
     if not _length(piece.words):
         return []
-    return [_piece(job, words, rate) for words in _halved(piece.words)]
+    first, second = _halved(piece.words, anywhere)
+    return [_piece(job, words, rate) for words in (first, second)] if first else []
 
 
 def cut(job: Job, parts: int, rate: float) -> list[Piece]:
@@ -64,14 +65,21 @@ def _length(words: Sequence[Placed]) -> int:
     return words[-1].last - words[0].first if len(words) > 1 else 0
 
 
-def _halved(words: Sequence[Placed]) -> tuple[Sequence[Placed], Sequence[Placed]]:
+def _halved(
+    words: Sequence[Placed], anywhere: bool = True
+) -> tuple[Sequence[Placed], Sequence[Placed]]:
+    """Cut near the middle, at a mark if there is one; the first half is none if there has to be."""
     middle = (words[0].first + words[-1].last) / 2
 
     def badness(at: int) -> float:
-        unmarked = words[at - 1].text[-1:].isalnum()
-        return abs(words[at].first - middle) + UNMARKED * _length(words) * unmarked
+        return abs(words[at].first - middle) + UNMARKED * _length(words) * (not marked(at))
 
-    at = min(range(1, len(words)), key=badness)
+    def marked(at: int) -> bool:
+        return not words[at - 1].text[-1:].isalnum()
+
+    at = min(
+        filter(lambda at: anywhere or marked(at), range(1, len(words))), key=badness, default=0
+    )
     return words[:at], words[at:]
 
 

@@ -149,7 +149,7 @@ def test_an_ear_says_what_is_worth_another_try_and_which_is_clearest(faults, dou
 @settings(max_examples=50, deadline=None)
 def test_what_is_in_doubt_is_said_in_two_and_the_rest_stays(count, most, hard):
     """A model that says so many words at a time, and always stumbles over one of them."""
-    words = tuple(Placed("word", 5 * i, 5 * i + 4, i, i + 1) for i in range(count))
+    words = tuple(Placed("word,", 5 * i, 5 * i + 4, i, i + 1) for i in range(count))
 
     def doubt(tokens, latents):
         said = [token for token in tokens if token < count]

@@ -53,7 +53,9 @@ def test_a_single_piece_is_the_chunk_itself():
 def test_halves_of_halves_say_what_the_whole_says(lengths, head, tail):
     whole = job(lengths, head=head, tail=tail)
     found = [pieces.whole(whole)]
-    while halves := pieces.halves(whole, first := max(found, key=lambda p: len(p.words)), RATE):
+    while halves := pieces.halves(
+        whole, first := max(found, key=lambda p: len(p.words)), RATE, anywhere=True
+    ):
         assert len(halves) == 2 and halves[0].words + halves[1].words == first.words
         at = found.index(first)
         found[at : at + 1] = halves
@@ -67,6 +69,15 @@ def test_a_cut_is_at_a_mark_if_one_is_near():
     assert ends() == words * 4 + 1, "in the middle"
     assert ends(2) == 3 * 4 + 1, "after the third word, not after the fourth"
     assert ends(0) == words * 4 + 1, "the first word alone would be too little"
+
+
+def test_halves_at_marks_alone():
+    whole = pieces.whole(job([3] * 8, (0, 5)))
+    halves = lambda piece: pieces.halves(whole.job, piece, RATE, anywhere=False)  # noqa: E731
+    first, second = halves(whole)
+    assert first.words[-1].text == "word5," and len(second.words) == 2
+    assert [len(piece.words) for piece in halves(first)] == [1, 5]
+    assert halves(second) == halves(halves(first)[1]) == []
 
 
 @given(lengths.filter(lambda x: len(x) > 1), st.integers(0, 3), st.integers(0, 2), st.integers(0))
