@@ -88,7 +88,7 @@ stage bundled train export --lm head --codec codec --corpus corpus --out bundled
 
 # Its ear, which hears whether it said a text.
 stage ear train ear --model bundled/model.safetensors --corpus corpus --out ear \
-  --steps "$(share 6000)" --language en
+  --steps "$(share 6000)" --width 192 --language en
 stage with-ear cp ear/model.safetensors bundled/model.safetensors
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \
   --voices bundled/voices/joe.safetensors,bundled/voices/af_heart.safetensors

@@ -209,7 +209,7 @@ class CheckedRows:
             self._judge(one, trying)
         if trying.halves:
             tries.first = tries.first or tries.open[0].parts[0]
-            # Out of all that was said; where that was all it is a try of its own.
+        if tries.first and tries.first.halves:  # the clearest out of all that was said
             whole.append(Try(tries.open[0].job, tries.first.clearest[1], second=True))
             self._judge(whole[-1], trying)
         return min([tries.best] * (tries.best is not None) + whole, key=lambda one: one.rank)

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,12 @@ def known(name: str, config: Config, noted: str | None = None) -> Heads | None:
 def written(heads: Heads) -> str:
     """Heads as a note."""
     return json.dumps(asdict(heads))
+
+
+def noted(*of: Any) -> str | None:
+    """A note of the heads that `calibrated` finds, if they follow the text."""
+    found = calibrated(*of)
+    return written(found) if found.sure >= UNSURE else None
 
 
 def read(note: str) -> Heads:

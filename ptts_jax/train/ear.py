@@ -150,8 +150,7 @@ def _noted(model: tts.TTS, corpus: Corpus) -> str | None:
     """The heads that follow the text, if any does: the checks need them as well."""
     voice = evaluate.voice(model, corpus, corpus.speakers[0]).rows[0]
     of = (model.name, model.params, model.config, model.tokenizer)
-    found = heads.calibrated(*of, voice, model.caches)
-    return heads.written(found) if found.sure >= heads.UNSURE else None
+    return heads.noted(*of, voice, model.caches)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -175,9 +174,7 @@ def run(values: flags.FlagValues) -> None:
     found = encoded(model, corpus, out / "latents", values.quiet)
     pieces = [model.tokenizer.piece(i) for i in range(model.config.flow_lm.lookup_table.n_bins)]
     labels = ear.labels(pieces)
-    recipe = Recipe(
-        batch=values.batch, buckets=BUCKETS, voices=VOICES, language=values.language or ""
-    )
+    recipe = Recipe(batch=values.batch, buckets=BUCKETS, voices=VOICES, language=values.language)
     scale = (np.asarray(model.params["lm"]["mean"]), np.asarray(model.params["lm"]["std"]))
     data = material.read(
         corpus,

@@ -82,9 +82,8 @@ def write(
         voice = voices.clone(stored.params, config, _whole_frames(prompt, config.mimi.frame_size))
         written.append(out / "voices" / f"{speaker}.safetensors")
         voice.save(written[-1])
-    found = heads.calibrated(name, stored.params, config, tokenizer, voice, Caches())
-    if found.sure >= heads.UNSURE:
-        converted.save(written[0], replace(made, heads=heads.written(found)), compact=True)
+    if note := heads.noted(name, stored.params, config, tokenizer, voice, Caches()):
+        converted.save(written[0], replace(made, heads=note), compact=True)
     return written
 
 

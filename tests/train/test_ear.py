@@ -24,7 +24,7 @@ def quick():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model and a corpus of hums: each letter has its own pitch."""
+    """A model and a corpus of hums."""
     c = dataclasses.replace(training.small(), flow_lm=training.shallow())
     lm = jax.device_get(training.fresh(c.flow_lm)["lm"])
     params = {"lm": lm, "codec": jax.device_get(tiny.params(tiny.PLAIN)["codec"])}
