@@ -14,17 +14,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from ptts_jax.engine import stream
+from ptts_jax.engine import parts, stream
 from ptts_jax.engine.checks import Checked
-from ptts_jax.engine.request import Options, jobs
+from ptts_jax.engine.request import Options
 from ptts_jax.engine.voices import Voice
 from ptts_jax.model import codec
 from ptts_jax.model.config import MimiConfig
+from ptts_jax.text.reading import Manner
 from ptts_jax.train.data.corpus import Corpus
 from ptts_jax.tts import TTS
 
 BATCH = 8
 PROMPT_SECONDS = 1.2  # of the training clip that a voice is cloned from: as long as in training
+AS_COMMANDS = Manner(normalize=True)  # a text is read as they read it
 PAD_FRAMES = 16  # lengths are rounded up to so many: fewer compilations
 
 
@@ -35,28 +37,33 @@ class Spoken:
 
 
 def speak(tts: TTS, lines: Sequence[str], voice: Voice, seed: int) -> list[Spoken]:
-    """Every line, as `generate_batch` does it with the seeds `seed`, `seed + 1`, ..."""
+    """Every line, normalised, as `generate_batch` says it with the seeds `seed`, `seed + 1`, ..."""
+    model = tts.name, tts.tokenizer, tts.config
     rows = [
         (number, job)
         for number, line in enumerate(lines)
-        for job in jobs(line, tts.tokenizer, tts.config, Options(seed=seed + number))
+        for part in parts.plan(
+            line, AS_COMMANDS, Options(seed=seed + number), lambda _: voice, *model
+        )
+        for job in part.jobs
     ]
     chunks = [job for _, job in rows]
     never = threading.Event()
     waves = stream.batch(tts.weights, tts.config, [voice] * len(rows), chunks, never, tts.caches)
-    parts: list[list[np.ndarray]] = [[] for _ in lines]
+    spoken: list[list[np.ndarray]] = [[] for _ in lines]
     ended = [True] * len(lines)
     for (number, job), wave in zip(rows, waves, strict=True):
-        parts[number].append(wave)
+        spoken[number].append(wave)
         ended[number] &= len(wave) < job.limit * tts.config.mimi.frame_size
-    return [Spoken(np.concatenate(waves), end) for waves, end in zip(parts, ended, strict=True)]
+    return [Spoken(np.concatenate(waves), end) for waves, end in zip(spoken, ended, strict=True)]
 
 
 def speak_checked(tts: TTS, lines: Sequence[str], voice: Voice, seed: int) -> list[Spoken]:
     """The same with the check: what was said wrong is said again."""
     checks: list[list[Checked]] = []
     seeds = [seed + number for number in range(len(lines))]
-    waves = tts.generate_batch(lines, voice, seed=seeds, checks=checks)
+    how = {"normalize": True, "checks": checks}
+    waves = tts.generate_batch(lines, voice, seed=seeds, **how)
     ended = (not any(f.kind == "babbling" for one in told for f in one.faults) for told in checks)
     return [Spoken(wave, end) for wave, end in zip(waves, ended, strict=True)]
 
