@@ -2,7 +2,8 @@
 another seed or in pieces. The best try is heard.
 
 A model that knows a single way says a chunk in two, three and four pieces. If it has an ear, it
-says in two the piece that is most in doubt, and so on; the other pieces stay as they were said.
+says in two the piece that is most in doubt, or otherwise, and so on; the other pieces stay as they
+were said.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ class Part:
     whole: bool = False
     doubt: float | None = None  # of who hears it, once it is whole
     halves: Sequence["Part"] = ()  # the same words in two pieces
+    others: list["Part"] = field(default_factory=list)  # the same words, said otherwise
 
     @property
     def leaves(self) -> list["Part"]:
@@ -40,11 +42,12 @@ class Part:
     @property
     def clearest(self) -> tuple[float, list["Part"]]:
         """The pieces that say it with the least doubt, and what they cost."""
-        if not self.halves:
-            return self.doubt, [self]
-        costs, parts = zip(*(half.clearest for half in self.halves), strict=True)
-        halved = sum(costs) + checks.CLEARER, [part for some in parts for part in some]
-        return min((self.doubt, [self]), halved, key=lambda way: way[0])
+        ways = [(self.doubt, [self])]
+        ways += [(other.doubt + checks.CLEARER, [other]) for other in self.others]
+        if self.halves:
+            costs, parts = zip(*(half.clearest for half in self.halves), strict=True)
+            ways.append((sum(costs) + checks.CLEARER, [part for some in parts for part in some]))
+        return min(ways, key=lambda way: way[0])
 
 
 @dataclass(eq=False)
@@ -57,6 +60,7 @@ class Try:
     row: Any = None  # of the present piece, once it is begun
     read: bool = False  # the text of the present piece
     faults: Sequence[Fault] = ()  # of a whole one
+    doubt: float = 0.0  # of a whole one: of who hears it, faults included
     rank: tuple[float, float] = (0, 0)  # of a whole one: the smallest is the best
 
     @property
@@ -209,7 +213,7 @@ class CheckedRows:
             self._judge(one, trying)
         if trying.halves:
             tries.first = tries.first or tries.open[0].parts[0]
-        if tries.first and tries.first.halves:  # the clearest out of all that was said
+        if tries.first and (tries.first.halves or tries.first.others):  # the clearest of all
             whole.append(Try(tries.open[0].job, tries.first.clearest[1], second=True))
             self._judge(whole[-1], trying)
         return min([tries.best] * (tries.best is not None) + whole, key=lambda one: one.rank)
@@ -220,42 +224,55 @@ class CheckedRows:
         endless = any(len(part.frames) >= part.piece.job.limit for part in one.parts)
         job = replace(one.job, limit=len(seen)) if endless else one.job
         one.faults = checks.faults(job, seen, following.path(seen), self._rate)
-        unsure = -following.sureness([seen])
+        one.rank = len(one.faults), -following.sureness([seen])
         if trying.ear:
             for part in one.parts:
                 if part.doubt is None:
                     latents = np.array([frame.latent for frame in part.frames])
                     part.doubt = trying.ear.doubt(part.piece.job.tokens, latents)
             cuts = max(len(one.parts) - 1, int(one.second))
-            unsure = sum(part.doubt for part in one.parts) + checks.CLEARER * cuts
-        one.rank = len(one.faults), unsure
+            one.doubt = sum(part.doubt for part in one.parts) + checks.FAULT * len(one.faults)
+            one.rank = 0, one.doubt + checks.CLEARER * cuts
 
     def _next(self, tries: Tries) -> Sequence[Part]:
         """The pieces of the next try; none where the best one does, or no other way is known."""
         trying, best, job = tries.chunk.trying, tries.best, self._job(tries)
         number = tries.begun - trying.at_once
-        good = not best.faults and not any(_is_doubtful(part, trying.ear) for part in best.parts)
-        if good or not trying.again:
+        if not trying.again or not _is_wrong(best, trying.ear):
             return ()
         if trying.halves:
-            return self._halved(tries, job) if number < checks.HALVED else ()
+            most = checks.HALVED + trying.otherwise
+            return self._otherwise(tries, job) if number < most else ()
         for parts in trying.again[number : number + 1]:
             found = pieces.cut(job, parts, self._rate)
             if trying.varied or len(found) == parts:  # it has not been said in as many pieces
                 return [Part(piece) for piece in found]
         return ()
 
-    def _halved(self, tries: Tries, job: Job) -> Sequence[Part]:
-        """All words in the smallest pieces that there are, the most doubtful of them in two.
+    def _otherwise(self, tries: Tries, job: Job) -> Sequence[Part]:
+        """All words in the smallest pieces that there are, of which the most doubtful is said anew.
 
-        Doubt alone cuts at marks, where speech rests anyway: elsewhere it would sound worse.
+        At a mark, where speech rests anyway, it is said in two. Elsewhere that sounds worse, which
+        only what is lost is worth; first it is said otherwise, if the model knows how.
         """
-        ear, faulty = tries.chunk.trying.ear, bool(tries.best.faults)
-        for part in sorted(tries.first.leaves, key=lambda part: -part.doubt):
-            found = pieces.halves(job, part.piece, self._rate, anywhere=faulty)
-            if found and (faulty or _is_doubtful(part, ear)):
-                part.halves = [Part(piece) for piece in found]
-                return tries.first.leaves
+        trying, faulty = tries.chunk.trying, bool(tries.best.faults)
+        leaves = [leaf.clearest[1][0] for leaf in tries.first.leaves]
+        for leaf, said in sorted(zip(tries.first.leaves, leaves, strict=True), key=_most_doubtful):
+            own = leaf.piece.job
+            if not faulty and not _doubts(trying.ear, own, said.doubt):
+                continue
+            found = pieces.halves(job, leaf.piece, self._rate, anywhere=False)
+            if not found and len(leaf.others) < trying.otherwise:
+                sampling = replace(own.sampling, temperature=checks.WARMTH)
+                warm = replace(own, seed=job.seed, sampling=sampling)
+                leaf.others.append(Part(replace(leaf.piece, job=warm)))
+                return [leaf.others[-1] if one is said else one for one in leaves]
+            if not found and (faulty or _doubts(trying.ear, own, said.doubt, checks.LOST)):
+                found = pieces.halves(job, leaf.piece, self._rate, anywhere=True)
+            if found:
+                leaf.halves = [Part(piece) for piece in found]
+                at = leaves.index(said)
+                return [*leaves[:at], *leaf.halves, *leaves[at + 1 :]]
         return ()
 
     def _given(self, tries: Tries, one: Try) -> Made:
@@ -266,5 +283,18 @@ class CheckedRows:
         return Made(one.frames[start:], False, anew)
 
 
-def _is_doubtful(part: Part, ear: Ear | None) -> bool:
-    return bool(ear) and part.doubt > checks.DOUBTFUL * len(ear.letters(part.piece.job.tokens))
+def _most_doubtful(leaf: tuple[Part, Part]) -> float:
+    """What to sort by, of a leaf and the way in which it is said best."""
+    return -leaf[1].doubt
+
+
+def _is_wrong(one: Try, ear: Ear | None) -> bool:
+    """Whether what was said is worth another try: an ear that hears all of it clears a fault."""
+    if not ear:
+        return bool(one.faults)
+    in_parts = (_doubts(ear, part.piece.job, part.doubt) for part in one.parts)
+    return _doubts(ear, one.job, one.doubt) or any(in_parts)
+
+
+def _doubts(ear: Ear, job: Job, nats: float, share: float = checks.DOUBTFUL) -> bool:
+    return nats > share * len(ear.letters(job.tokens))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptts_jax.engine.checks import AGAIN_ALIKE, AGAIN_VARIED, Checked, Trying
+from ptts_jax.engine.checks import AGAIN_ALIKE, AGAIN_VARIED, OTHERWISE, Checked, Trying
 from ptts_jax.engine.request import Options
 from ptts_jax.model.config import Config
 from ptts_jax.model.ear import Ear
@@ -44,4 +44,5 @@ def trying(
         return None
     again = AGAIN_VARIED if varied else AGAIN_ALIKE
     told = ([], ()) if checks is None else (checks, again)
-    return Trying(told[0], at_once if varied else 1, told[1], ear)
+    otherwise = OTHERWISE if ear and not varied and looks_at_noise(params, config) else 0
+    return Trying(told[0], at_once if varied else 1, told[1], ear, otherwise)

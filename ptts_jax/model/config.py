@@ -29,7 +29,7 @@ __all__ = [
     "VocoderConfig",
 ]
 
-_TIMES = {"lsd": 2, "flow_matching": 1, "drifting": 0, "pointwise": 0}
+_TIMES = {"lsd": 2, "flow_matching": 1, "drifting": 0, "pointwise": 0, "plain": 0}
 
 
 class ConfigError(ValueError):

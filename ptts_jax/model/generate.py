@@ -176,7 +176,8 @@ def _framed(
     eos_frame = jnp.where((state.eos_frame == NO_EOS) & fires, state.frame, state.eos_frame)
     state = state.replace(cache=cache, eos_frame=eos_frame)
     frame = Frame(latent, logit, ~state.ended, watched.seen(cache))
-    return state.replace(latent=latent, frame=state.frame + speaks), frame
+    fed = head.fed(c.flow, latent, noise)
+    return state.replace(latent=fed, frame=state.frame + speaks), frame
 
 
 def _scan_steps(

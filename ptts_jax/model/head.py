@@ -1,8 +1,9 @@
 """The sampler head: a small MLP that turns noise into the next latent, given the backbone's output.
 
-Four kinds share the network and differ in the times they are told and in how its output is used:
+Five kinds share the network and differ in the times they are told and in how its output is used:
 lsd (two times, n jumps), flow_matching (one time, Euler steps), drifting (the output is the
-sample) and pointwise (the output is added to the noise).
+sample), pointwise (the output is added to the noise) and plain (the output is the mean of all
+samples; what differs is what is fed back, see `fed`).
 Everything that does not depend on the noise is computed once for all steps.
 """
 
@@ -15,6 +16,7 @@ from ptts_jax.model.config import FlowConfig
 from ptts_jax.model.layers import LayerNorm, Linear, VarianceNorm, parameter
 from ptts_jax.model.pytree import Params
 
+WANDERING = 0.3  # of a plain head: deviations of noise in what is fed back, at temperature 1
 UNROLLED = 4  # sampling steps; more are a loop, which compiles once for all of them
 
 
@@ -125,7 +127,7 @@ def sample(params: Params, c: FlowConfig, z: Array, noise: Array, times: Array) 
 
     def step(x: Array, modulation: Array) -> Array:
         out = _denoise(params, c, x, modulation)
-        return out if c.type == "drifting" else x + out / steps
+        return out if c.type in ("drifting", "plain") else x + out / steps
 
     if steps > UNROLLED:
         return jax.lax.scan(lambda x, m: (step(x, m), None), noise, modulation)[0]
@@ -133,3 +135,8 @@ def sample(params: Params, c: FlowConfig, z: Array, noise: Array, times: Array) 
     for i in range(steps):  # modulation is [steps, B, ...]
         x = step(x, modulation[i])
     return x
+
+
+def fed(c: FlowConfig, latent: Array, noise: Array) -> Array:
+    """What the backbone hears of a latent [B, latent]. The mean alone would be said in one way."""
+    return latent + WANDERING * noise if c.type == "plain" else latent
