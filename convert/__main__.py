@@ -157,11 +157,16 @@ def _write_reference(tts: "ptts_jax.TTS", dst: Path) -> None:
     table = dataclasses.replace(
         config.flow_lm.lookup_table, tokenizer=kind, tokenizer_path=str(tokenizer)
     )
+    flow = config.flow_lm.flow
+    if flow.type == "plain":  # the reference knows it as this, which at temperature 0 is the same
+        flow = dataclasses.replace(flow, type="drifting")
     config = dataclasses.replace(
         config,
         weights_path=str(dst),
         weights_path_without_voice_cloning=None,
-        flow_lm=dataclasses.replace(config.flow_lm, weights_path=None, lookup_table=table),
+        flow_lm=dataclasses.replace(
+            config.flow_lm, flow=flow, weights_path=None, lookup_table=table
+        ),
         mimi=dataclasses.replace(config.mimi, weights_path=None),
     )
     safetensors.write(dst, to_reference(tts.params))

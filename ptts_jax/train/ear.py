@@ -6,6 +6,7 @@ it: what is in doubt is said again, and the clearest try is heard.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from ptts_jax.model.pytree import Params
 from ptts_jax.store import converted
 from ptts_jax.store.bfloat16 import widened
 from ptts_jax.text.normalize import LANGUAGES
+from ptts_jax.train import heard as listened
 from ptts_jax.train.codec import latents
 from ptts_jax.train.data.corpus import Corpus, open_corpus
 from ptts_jax.train.evaluate import command as evaluate
-from ptts_jax.train.evaluate import metrics
+from ptts_jax.train.evaluate import metrics, spelling
+from ptts_jax.train.heard import Heard
 from ptts_jax.train.lm import material
 from ptts_jax.train.lm.recipe import Recipe
 from ptts_jax.train.lm.rows import Rows, buckets, make
@@ -38,7 +41,7 @@ USAGE = """Give a model an ear:
 python -m ptts_jax.train.ear --model=NAME|FILE --corpus=FOLDER --out=RUN [FLAGS]
 
 Writes the model with its ear, and with the heads that follow the text, into --out. The same command
-goes on from the last checkpoint.
+goes on from the last checkpoint. A model that has such an ear keeps it to begin with.
 """
 STAGE = "ear"
 FILE = "model.safetensors"  # what speaks, in the folder of the run
@@ -47,6 +50,8 @@ DROPPED = 0.15  # of what goes from layer to layer
 KEPT = 0.998  # of the average of the parameters
 VOICES = (1, 1)  # frames of a prompt, of which an ear needs none
 BUCKETS = 6
+HELD = 8  # of what was heard of the model, each such one is held out
+PADDED = 16  # lengths are rounded up to so many: fewer compilations
 
 Batch = dict[str, np.ndarray]
 
@@ -66,6 +71,62 @@ def batch(rows: Rows, labels: np.ndarray) -> Batch:
         "sounds": sounds,
         "no_sound": (np.arange(sounds.shape[1]) >= size[:, None]).astype(np.float32),
     }
+
+
+def heard_batches(
+    heard: Sequence[Heard], model: tts.TTS, labels: np.ndarray, size: int, seed: int
+) -> tuple[Callable[[int], Batch], list[Batch]]:
+    """Batches of what others heard, by their step, and those that are held out.
+
+    What was heard right has the sounds of the text, everything else those of the words heard.
+    """
+    known = [one for one in (_with_sounds(one, model, labels) for one in heard) if one is not None]
+    held, kept = known[::HELD], [one for i, one in enumerate(known) if i % HELD]
+    if len(kept) < size:
+        raise ValueError(f"--heard: {len(kept)} clear chunks are not enough for --batch={size}")
+    kept.sort(key=lambda one: len(one[0]))
+    groups = np.array_split(np.arange(len(kept)), max(1, min(BUCKETS, len(kept) // size)))
+
+    def batch(step: int) -> Batch:
+        rng = np.random.default_rng((seed, step))
+        group = groups[rng.integers(len(groups))]
+        members = rng.choice(group, size, replace=len(group) < size)
+        return _padded([kept[i] for i in members], len(kept[group[-1]][0]))
+
+    longest = max(len(latents) for latents, _ in held)
+    return batch, [_padded(held[at : at + size], longest) for at in range(0, len(held), size)]
+
+
+def _with_sounds(
+    one: Heard, model: tts.TTS, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Latents [F, D] and sounds [N]; None where the recogniser went round in circles."""
+    said = "".join(model.tokenizer.piece(int(token)) for token in one.tokens)
+    wanted, words = spelling.words(said.replace("\u2581", " ")), spelling.words(one.words)
+    tokens = one.tokens if words == wanted else model.tokenizer.encode(" ".join(words))
+    sounds = labels[np.asarray(tokens, np.int64)]
+    sounds = sounds[sounds > 0]
+    astray = len(words) > 2 * len(wanted) + 4
+    if not len(sounds) or astray or 2 * len(sounds) >= SLOTS * len(one.latents) + len(sounds):
+        return None
+    return np.asarray(one.latents, np.float32), sounds
+
+
+def _padded(some: Sequence[tuple[np.ndarray, np.ndarray]], frames: int) -> Batch:
+    frames = -(-frames // PADDED) * PADDED
+    most = -(-max(len(sounds) for _, sounds in some) // PADDED) * PADDED
+    made = {
+        "latents": np.zeros((len(some), frames, some[0][0].shape[1]), np.float32),
+        "no_slot": np.ones((len(some), SLOTS * frames), np.float32),
+        "sounds": np.zeros((len(some), most), np.int32),
+        "no_sound": np.ones((len(some), most), np.float32),
+    }
+    for row, (said, sounds) in enumerate(some):
+        made["latents"][row, : len(said)] = said
+        made["no_slot"][row, : SLOTS * len(said)] = 0
+        made["sounds"][row, : len(sounds)] = sounds
+        made["no_sound"][row, : len(sounds)] = 0
+    return made
 
 
 def loss(params: Params, rows: dict[str, Array], key: Array | None) -> Array:
@@ -96,16 +157,21 @@ def mistakes(heard: np.ndarray, said: np.ndarray) -> int:
     return metrics.edits(said.tolist(), new[new > 0].tolist())
 
 
-def stage(data: material.Data, labels: np.ndarray, width: int, rate: float) -> loop.Stage:
-    size = data.train.latents.shape[1]
+def stage(
+    data: material.Data,
+    labels: np.ndarray,
+    first: Params,
+    rate: float,
+    others: tuple[Callable[[int], Batch], list[Batch]] | None = None,
+) -> loop.Stage:
+    """`first` is what it begins with, `others` are every second batch and more to be judged by."""
 
     def optimiser(steps: int | Array) -> optax.GradientTransformation:
         return optim.adamw(optim.schedule(rate, steps, 100))
 
     def init(key: Array) -> loop.State:
-        random = np.random.default_rng(0)
-        params = jax.tree.map(jnp.asarray, ear.init(random, size, width, int(labels.max()) + 1))
         del key
+        params = jax.tree.map(jnp.asarray, first)
         return {"params": params, "ema": params, "opt": optimiser(0).init(params)}
 
     def update(state: loop.State, rows: dict, key: Array, progress: loop.Progress) -> tuple:
@@ -128,10 +194,16 @@ def stage(data: material.Data, labels: np.ndarray, width: int, rate: float) -> l
             slots, said = int((1 - gone).sum()), said[no == 0]
             wrong += mistakes(ear.sounds(params, x[: slots // SLOTS]), said)
             letters += len(said)
-        nats = float(figures(state["ema"], held))
-        return {"heldout_nats": nats, "heldout_mistakes": wrong / max(1, letters)}
+        found = {"heldout_mistakes": wrong / max(1, letters)}
+        if others:
+            nats = [float(figures(state["ema"], rows)) for rows in others[1]]
+            found["heard_nats"] = float(np.mean(nats))
+        return {"heldout_nats": float(figures(state["ema"], held)), **found}
 
-    return loop.Stage(STAGE, init, update, lambda step: batch(data.batch(step), labels), validate)
+    def rows(step: int) -> Batch:
+        return others[0](step) if others and step % 2 else batch(data.batch(step), labels)
+
+    return loop.Stage(STAGE, init, update, rows, validate)
 
 
 def encoded(model: tts.TTS, corpus: Corpus, folder: Path, quiet: bool) -> latents.Latents:
@@ -153,6 +225,14 @@ def _noted(model: tts.TTS, corpus: Corpus) -> str | None:
     return heads.noted(*of, voice, model.caches)
 
 
+def _first(model: tts.TTS, labels: np.ndarray, width: int, seed: int) -> Params:
+    """The ear that the model has, if it is as wide, or a new one."""
+    if model.ear and model.ear.params["first"]["b"].shape == (width,):
+        return widened(model.ear.params)
+    size = model.config.mimi.latent_dim
+    return ear.init(np.random.default_rng(seed), size, width, int(labels.max()) + 1)
+
+
 def define(values: flags.FlagValues) -> None:
     add = command.definers(values)
     add.needed(model="a model's name or file, with its encoder", corpus="the corpus", out="the run")
@@ -163,6 +243,7 @@ def define(values: flags.FlagValues) -> None:
     add.number("joined", 0.3, "joined utterances for every single one", 0)
     about = "whose numbers and initials are read as they are said"
     add.choice("language", "", ("", *LANGUAGES), about)
+    add.text("heard", "", "what was heard of the model (train.heard), to learn from as well")
     options.define_running(values)
 
 
@@ -186,7 +267,12 @@ def run(values: flags.FlagValues) -> None:
         seed=values.seed,
         scale=scale,
     )
-    state = options.launch(stage(data, labels, values.width, values.rate), values)
+    first, others = _first(model, labels, values.width, values.seed), None
+    if values.heard:
+        others = heard_batches(
+            listened.read(values.heard), model, labels, values.batch, values.seed
+        )
+    state = options.launch(stage(data, labels, first, values.rate, others), values)
     made = Ear(jax.tree.map(np.asarray, state["ema"]), labels)
     changed = {"ear": made, "heads": model.noted_heads or _noted(model, corpus)}
     converted.save(out / FILE, converted.of(model, **changed), compact=True)

@@ -57,7 +57,7 @@ def write(
     out: Path,
     *,
     name: str,
-    temperature: float = 0.3,
+    temperature: float | None = None,
     plain: bool = False,
     spread: float = 1.0,
 ) -> list[Path]:
@@ -68,7 +68,8 @@ def write(
     """
     clips = open_corpus(corpus)
     params, config, tokenizer = model(lm_run, codec_run, plain)
-    config = replace(config, default_temperature=temperature)
+    usual = 0.0 if plain else config.default_temperature
+    config = replace(config, default_temperature=usual if temperature is None else temperature)
     params["lm"]["std"] = params["lm"]["std"] * np.float32(spread)
     size = sum(leaf.size for leaf in flatten(params).values())
     say(f"{name}: {size / 1e6:.2f} million parameters")
@@ -100,11 +101,12 @@ def define(values: flags.FlagValues) -> None:
         out="the folder to write",
     )
     add.text("name", "mine", "the model's name")
-    words = "the regression trained beside the head instead of the head: no variety"
+    words = "the regression trained beside the head instead of the head: always the mean"
     add.switch("plain", False, words)
     words = "how much wider the latents vary that are decoded: above 1 for a --plain model"
     add.number("spread", 1.0, words, 0.1, 10)
-    add.number("temperature", 0.3, "its temperature, where none is asked for", 0)
+    words = "its temperature, where none is asked for (default: 0.3, or 0 of a --plain model)"
+    add.number("temperature", None, words, 0)
 
 
 def run(options: flags.FlagValues) -> None:

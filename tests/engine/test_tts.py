@@ -127,6 +127,28 @@ def test_options_that_change_nothing(tts):
     assert plain.without_effect(Options(eos_threshold=-3.0)) == []
 
 
+def test_a_plain_model_varies_by_what_it_hears_of_itself(tts, voices):
+    """At temperature 0 it is the same model as the drifting one that the reference knows."""
+    made = []
+    for kind in ("drifting", "plain"):
+        c = tiny.with_head(tiny_files.CONFIG, kind)
+        leaves = flatten(tiny_files.params(c))
+        leaves["lm/head/net/input/w"] = np.zeros_like(leaves["lm/head/net/input/w"])
+        model = ptts_jax.TTS("x", c, unflatten(leaves), tts.tokenizer, True)
+        made.append(
+            [
+                model.generate("Hello there.", voices[0], seed=3, temperature=warmth)
+                for warmth in (0, 1, 0.5)
+            ]
+        )
+        told = ["steps"] if kind == "plain" else ["steps", "temperature"]
+        assert model.without_effect(Options(steps=2, temperature=0.5)) == told
+    for wave in (*made[0], made[1][0]):
+        np.testing.assert_array_equal(wave, made[0][0])
+    assert not np.array_equal(made[1][1], made[1][0])
+    assert not np.array_equal(made[1][2], made[1][1])
+
+
 def test_models_are_called_by_their_files_name(files, folder):
     for name, known_as in {"mine.yaml": "mine", "english.yaml": "english.yaml"}.items():
         (folder / name).write_text(files.yaml.read_text())

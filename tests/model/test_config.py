@@ -110,7 +110,7 @@ def test_derived_sizes_of_the_codec():
 
 
 def test_heads_take_two_one_or_no_times():
-    kinds = {"lsd": 2, "flow_matching": 1, "drifting": 0, "pointwise": 0}
+    kinds = {"lsd": 2, "flow_matching": 1, "drifting": 0, "pointwise": 0, "plain": 0}
     for kind, times in kinds.items():
         c = config.parse(changed(flow_lm__flow__type=kind), "x")
         assert c.flow_lm.flow.num_times == times
@@ -165,7 +165,7 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers():
         ({"replace_characters": {"a": None}}, "replace_characters: expected a mapping from single"),
         ({"replace_characters": "abc"}, "replace_characters: expected a mapping from single"),
         ({"flow_lm__flow__type": "lds"}, "unknown flow type 'lds'; did you mean lsd?"),
-        ({"flow_lm__flow__type": "x"}, "there are lsd, flow_matching, drifting, pointwise"),
+        ({"flow_lm__flow__type": "x"}, "there are lsd, flow_matching, drifting, pointwise, plain"),
         ({"flow_lm__transformer__num_heads": 15}, "15 heads do not divide a width of 1024"),
         ({"flow_lm__transformer__attn_dim": 48}, "RoPE needs an even width per head, got 3"),
         ({"flow_lm__transformer__num_kv_heads": 3}, "num_kv_heads: 3 do not divide 16 heads"),

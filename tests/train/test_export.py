@@ -38,7 +38,7 @@ def test_a_model_and_a_voice_of_each_speaker(folders, run, tmp_path, plain):  # 
     ]
     tts = ptts_jax.load(tmp_path / "out" / "model.safetensors")
     assert (tts.name, tts.config.default_temperature) == ("ours", pytest.approx(0.1))
-    assert tts.config.flow_lm.flow.type == ("drifting" if plain else "lsd")
+    assert tts.config.flow_lm.flow.type == ("plain" if plain else "lsd")
     learnt = runs.load(run)[0]
     np.testing.assert_allclose(
         tts.params["lm"]["std"], learnt["std"] * (1.25 if plain else 1), rtol=1e-3

@@ -80,7 +80,7 @@ def test_commands_train_go_on_and_distil(folders, tmp_path, capsys):
         weights.template(c)["lm"],
     )
     plain, c_plain, _, _ = runs.load(run, plain=True)
-    assert c_plain.flow_lm.flow.type == "drifting"
+    assert c_plain.flow_lm.flow.type == "plain"
     assert plain["head"]["modulation"]["cond"]["w"].shape == (16, 16)
     student = tmp_path / "student"
     taught = (f"--teacher={run}", "--steps=1")
