@@ -86,10 +86,16 @@ stage head train lm --corpus corpus --latents latents --codec codec --out head -
 
 stage bundled train export --lm head --codec codec --corpus corpus --out bundled --name bundled
 
-# Its ear, which hears whether it said a text.
+# Its ear, which hears whether it said a text: first it hears the teachers, then how a recogniser hears
+# the model.
+VOICES=bundled/voices/joe.safetensors,bundled/voices/af_heart.safetensors
 stage ear train ear --model bundled/model.safetensors --corpus corpus --out ear \
   --steps "$(share 6000)" --width 192 --language en
-stage with-ear cp ear/model.safetensors bundled/model.safetensors
+stage heard train heard --model bundled/model.safetensors --corpus corpus --out heard \
+  --voices "$VOICES" --sentences "$(share 1500)"
+stage judging train ear --model ear/model.safetensors --corpus corpus --heard heard --out judging \
+  --steps "$(share 1500)" --rate 7e-4 --width 192 --language en
+stage with-ear cp judging/model.safetensors bundled/model.safetensors
 stage judged train evaluate --model bundled/model.safetensors --int8 --corpus corpus --out judged \
-  --voices bundled/voices/joe.safetensors,bundled/voices/af_heart.safetensors
+  --voices "$VOICES"
 echo "made $PWD/bundled; how it is heard: $PWD/judged" >&2

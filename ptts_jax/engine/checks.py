@@ -26,13 +26,13 @@ STILL = 0.8  # seconds in which even a long sound has ended
 AGAIN_VARIED = (1, 1, 2)
 AGAIN_ALIKE = (2, 3, 4)
 # A model that knows a single way and has an ear says in two what is in doubt, so often at most.
-HALVED = 6
-OTHERWISE = 3  # times that it says a piece otherwise, and
+HALVED = 14
+OTHERWISE = 4  # times that it says a piece otherwise, and
 WARMTH = 1.0  # the temperature at which it does
-FAULT = 5.0  # nats that a fault counts where there is an ear, which mostly hears it too
-DOUBTFUL = 0.3  # nats for each letter, above which something is in doubt
+FAULT = 2.0  # nats that a fault counts where there is an ear, which mostly hears it too
+DOUBTFUL = 0.1  # nats for each letter, above which something is in doubt
 LOST = 1.0  # nats for each letter, above which anything else sounds better
-CLEARER = 2.0  # nats that a cut must spare, or another try
+CLEARER = 0.5  # nats that a cut must spare, or another try
 
 NEXT_SEED = 1 << 32  # from one try to the next: seeds that nobody gives
 

@@ -82,8 +82,8 @@ def heard_batches(
     """
     known = [one for one in (_with_sounds(one, model, labels) for one in heard) if one is not None]
     held, kept = known[::HELD], [one for i, one in enumerate(known) if i % HELD]
-    if len(kept) < size:
-        raise ValueError(f"--heard: {len(kept)} clear chunks are not enough for --batch={size}")
+    if not kept:
+        raise ValueError(f"--heard: {len(known)} chunks of it are clear, which is too few")
     kept.sort(key=lambda one: len(one[0]))
     groups = np.array_split(np.arange(len(kept)), max(1, min(BUCKETS, len(kept) // size)))
 

@@ -156,7 +156,7 @@ def test_what_is_in_doubt_is_said_in_two_and_the_rest_stays(count, most, hard):
         return 10.0 * (len(said) > most) * len(said) + 3.0 * (hard in said)
 
     trying = Trying([], again=checks.AGAIN_ALIKE, ear=Ear(doubt))
-    frames, rows = said([0] * 20, trying, words=words)
+    frames, rows = said([0] * 60, trying, words=words)
     tries = trying.told[0].tries
     assert trying.told == [Checked((), tries)] and tries <= 1 + checks.HALVED
     numbers = {number for number, _ in frames}
@@ -164,6 +164,31 @@ def test_what_is_in_doubt_is_said_in_two_and_the_rest_stays(count, most, hard):
     assert (numbers == {0}) == (count <= most), "it is cut where that spares doubt, and only there"
     if tries <= checks.HALVED:  # every doubtful piece was tried in two
         assert len(frames) >= -(-count // most) * LENGTH
+
+
+@given(st.lists(st.sampled_from([0.0, 2.0, 5.0, 9.0]), min_size=30, max_size=30), st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_what_cannot_be_cut_is_said_otherwise(doubts, otherwise):
+    """Two words without a mark between them: cut only where they are lost however they are said."""
+    words = (Placed("one", 0, 3, 0, 1), Placed("two", 4, 7, 1, 2))
+    trying = Trying(
+        [],
+        again=checks.AGAIN_ALIKE,
+        ear=Ear(lambda _, latents: doubts[latents[0, 0]]),
+        otherwise=otherwise,
+    )
+    frames, _ = said([0] * 60, trying, words=words)
+    costs = [doubts[0], *(doubt + checks.CLEARER for doubt in doubts[1 : 1 + otherwise])]
+    clear = 3 * checks.DOUBTFUL  # of the three tokens
+    tries = 1
+    while tries < len(costs) and doubts[costs.index(min(costs[:tries]))] > clear:
+        tries += 1
+    best = costs.index(min(costs[:tries]))
+    lost = doubts[best] > 3 * checks.LOST
+    if not lost:
+        assert trying.told == [Checked((), tries)] and frames == whole(best)
+    else:
+        assert trying.told[0].tries > tries, "nothing else is left than to cut it"
 
 
 def test_tries_at_once_share_their_steps():
