@@ -79,7 +79,17 @@ def test_a_stage_that_failed_is_run_again(make, tmp_path):
     assert make().returncode == 0
     commands = [line.split()[1].split(".")[-1] for line in told(tmp_path, "python")]
     assert commands[:4] == ["light", "data", "codec", "latents"]
-    assert commands[4:] == ["latents", "evaluate", "lm", "lm", "export", "ear", "heard", "ear", "evaluate"]
+    assert commands[4:] == [
+        "latents",
+        "evaluate",
+        "lm",
+        "lm",
+        "export",
+        "ear",
+        "heard",
+        "ear",
+        "evaluate",
+    ]
 
 
 def test_without_a_folder_it_says_what_it_takes(make):
