@@ -60,7 +60,7 @@ def _define(values: flags.FlagValues) -> None:
     speech_flags.define_manner(values, about)
     add.text("timestamps", None, "write when each word is spoken: a .srt, .vtt or .json file")
     about = "say a sentence again, a few times, if words of it were skipped or repeated"
-    add.switch("check", None, f"{about} (default: in files, of models whose heads are known)")
+    add.switch("check", None, f"{about} (default: in files, of models whose heads are published)")
     add.switch("print_text", False, "print what would be said, and say nothing")
     speech_flags.define_int8(values)
     add.text("export_voice", None, "write the voice as a .safetensors file, ready to use")
@@ -136,7 +136,8 @@ def _checked(options: flags.FlagValues, tts: "TTS", streams: bool) -> bool:
     """Whether what is said shall be checked. Who listens is not kept waiting unasked."""
     if options.check is not None:
         return options.check
-    return tts.known_heads is not None and not streams
+    published = tts.known_heads is not None and tts.noted_heads is None
+    return published and not streams
 
 
 def _load(options: flags.FlagValues) -> tuple["TTS", "Voice"]:
