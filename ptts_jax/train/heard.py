@@ -20,7 +20,6 @@ import jax
 import numpy as np
 from absl import flags
 
-from convert import flatten
 from ptts_jax import bundled, tts
 from ptts_jax.engine import loops, parts
 from ptts_jax.engine.request import Job, Options
@@ -90,7 +89,7 @@ def listen(
     ]
     spoken.sort(key=lambda one: len(one[1].tokens))  # side by side those of about one length
     out.mkdir(parents=True, exist_ok=True)
-    digest = _digest(model)
+    digest = _digest(model, [voice.tensors() for voice in voices.values()])
     for at in range(0, len(spoken), PART):
         some = spoken[at : at + PART]
         said = json.dumps([digest, [[int(t) for t in job.tokens] for _, job in some]])
@@ -108,9 +107,10 @@ def listen(
     return read(out)
 
 
-def _digest(model: tts.TTS) -> str:
+def _digest(model: tts.TTS, states: Sequence[Any]) -> str:
+    """Of the weights that speak, those of a quantised model among them, and what voices they read."""
     found = hashlib.sha256()
-    for _, leaf in sorted(flatten(model.params["lm"]).items()):
+    for leaf in jax.tree.leaves((model.params["lm"], states)):
         found.update(np.asarray(leaf).tobytes())
     return found.hexdigest()
 
