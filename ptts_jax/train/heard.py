@@ -108,7 +108,7 @@ def listen(
 
 
 def _digest(model: tts.TTS, states: Sequence[Any]) -> str:
-    """Of the weights that speak, those of a quantised model among them, and what voices they read."""
+    """Of the weights that speak, quantised ones among them, and of the voices."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves((model.params["lm"], states)):
         found.update(np.asarray(leaf).tobytes())
